@@ -1,0 +1,312 @@
+/* Results of a sweep: the columns (one list for HDF5, CSV, JSON, tables), the journal that is the truth, the table in
+ * memory that replaying it gives, what a trial leaves in its folder, results.h5, and the choice of the best trial.
+ * Layout and schema: docs/results-format.md. Knows no trainer, no sweep; `struct results` is plain memory. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "lvsweep/config.h"
+#include "lvsweep/flops.h"
+#include "lvsweep/record.h"
+#include "lvsweep/strbuf.h"
+#include "lvsweep/text.h"
+#include "lvsweep/tokenizer.h"
+
+#define RESULTS_SCHEMA_VERSION "1.0"
+#define RESULTS_JOURNAL        "journal.jsonl"
+#define RESULTS_FILE           "results.h5"
+
+/* ---- the table in memory ---- */
+
+/* A baseline of the sweep. The untrained model's numbers depend on context and decimals, so there may be several. */
+struct baseline {
+    int32_t kind; /* enum baseline_kind */
+    int32_t context, decimals;
+    int32_t reserved;
+    char key[LVS_HASH_TEXT]; /* what it was measured under: equal key = the same baseline */
+    struct loss_metrics val_loss, test_loss;
+    struct forecast_metrics val, test;
+    int64_t flops_evaluation, flops_executed; /* counted by the convention; run */
+    double seconds;
+};
+/* NaN, -1 and empty. */
+void baseline_init(struct baseline *baseline, enum baseline_kind kind);
+const char *baseline_name(int32_t kind); /* "untrained", "last_value", "mean" */
+
+/* One row of results.h5. */
+struct result_row {
+    struct trial trial;
+    struct record record; /* the last one; status is the row's status */
+    uint32_t stages;      /* bit per stage the trial is a member of (in_stage) */
+    int32_t outside;      /* bool: not in the present grid */
+    int64_t reserved;     /* FLOPs held for it in the ledger now */
+    int64_t charged;      /* FLOPs spent on it: flops_counted */
+    char cut_reason[128]; /* why it was cut; "" = it was not */
+};
+
+struct provenance_pair {
+    char name[64];
+    char *value; /* owned */
+};
+
+struct results {
+    char output[LVS_PATH_MAX]; /* the OUTPUT folder */
+    char name[64], metric[64], convention[32];
+    char *config_given, *config_effective; /* INI texts, owned */
+    char data_hash[LVS_HASH_TEXT], model_hash[LVS_HASH_TEXT];
+    int32_t n_stages;
+    char stage_name[CONFIG_MAX_STAGES][64];
+    int32_t stage_best[CONFIG_MAX_STAGES]; /* trial index, -1 = none yet */
+    int32_t n_channel;
+    char channel_name[LVS_MAX_CHANNELS][64], channel_unit[LVS_MAX_CHANNELS][32];
+    char time_unit[32];
+    int32_t n_rows, capacity;
+    struct result_row *rows; /* [n_rows], rows[i].trial.index == i, owned */
+    int32_t n_baselines;
+    struct baseline *baselines; /* owned */
+    int32_t n_provenance;
+    struct provenance_pair *provenance; /* owned, in order of first appearance */
+    struct ledger ledger;
+    double created, changed; /* seconds since 1970 UTC, of the first and the last event */
+    int64_t n_events;
+    int32_t state; /* enum sweep_state */
+};
+
+enum sweep_state { SWEEP_STATE_NEW, SWEEP_STATE_RUNNING, SWEEP_STATE_INTERRUPTED, SWEEP_STATE_FINISHED };
+
+void results_init(struct results *results, const char *output);
+void results_free(struct results *results);
+/* Row of a train_key (and eval_key unless NULL); -1 = none. */
+int32_t results_find(const struct results *results, const char *train_key, const char *eval_key);
+/* Replays OUTPUT/journal.jsonl. LVS_INPUT when there is none or it is corrupt. Never writes: a torn last line (a writer
+ * at work, or killed) is left out. */
+enum lvs_status results_read(const char *output, struct results *out, struct lvs_error *err);
+
+/* ---- journal ---- */
+
+enum journal_kind {
+    JOURNAL_SWEEP,    /* a run starts or resumes: `sweep`; reservations of an earlier run end here */
+    JOURNAL_TRIAL,    /* a trial of the grid: `trial`; row trial->index is made (or must hold the same train_key) */
+    JOURNAL_MEMBER,   /* trial `index` also belongs to `stage` (reused) */
+    JOURNAL_ADMITTED, /* trial `index`: `flops` reserved */
+    JOURNAL_CUT,      /* trial `index` does not fit: `text` why */
+    JOURNAL_ASSIGNED, /* trial `index` goes to `worker`: attempt, host, device in `record`-like members below */
+    JOURNAL_PROGRESS, /* trial `index` is at `step` with training loss `value`; not needed to resume */
+    JOURNAL_RECORD,   /* `record` came back */
+    JOURNAL_SETTLE,   /* trial `index`: `flops` charged, what was reserved for it is released; `lost` repeated steps */
+    JOURNAL_STATUS,   /* trial `index` has `status` now (interrupted, superseded, pending again), `text` why */
+    JOURNAL_OUTSIDE,  /* trial `index` left the grid; its charges stay spent */
+    JOURNAL_BEST,     /* trial `index` is the best of `stage` (-1 = of the sweep) by the metric, with `value` */
+    JOURNAL_BASELINE, /* `baseline` was measured; `flops` charged for it */
+    JOURNAL_PROVENANCE, /* `name` = `text` */
+    JOURNAL_INTERRUPTED,
+    JOURNAL_FINISHED, /* `status` = exit code */
+    JOURNAL_KIND_COUNT,
+};
+const char *journal_kind_name(int32_t kind);
+
+/* What a run is about; written at its start. Pointers are borrowed. */
+struct journal_sweep {
+    const char *version; /* of the program; NULL = this one's */
+    const char *name, *metric, *convention, *config_given, *config_effective, *data_hash, *model_hash, *command;
+    double flops_cap; /* 0 = none */
+    int32_t n_stages;
+    const char *const *stage_name; /* [n_stages] */
+    int32_t n_channel;
+    const char *const *channel_name, *const *channel_unit; /* [n_channel] */
+    const char *time_unit;
+};
+
+/* One event; only the members that its kind names are written and read. On replay every pointer is valid during the
+ * callback only. */
+struct journal_event {
+    int32_t kind; /* enum journal_kind */
+    double time;  /* seconds since 1970 UTC; 0 = journal_append takes the clock */
+    int32_t index, stage, worker, attempt, step, status;
+    int64_t flops, lost;
+    double value;
+    const char *host, *device, *name, *text;
+    const struct journal_sweep *sweep;
+    const struct trial *trial;
+    const struct record *record;
+    const struct baseline *baseline;
+    int64_t number; /* line of the journal, from 1; set on append and replay */
+};
+/* A kind with everything else unknown (-1, NaN, NULL, 0 FLOPs). */
+struct journal_event journal_event_make(enum journal_kind kind);
+
+struct journal;
+/* Opens for appending, creating the file when it is missing. A torn tail (half a line, or trailing bytes that are no
+ * line with its checksum and that no good line follows) is cut off with a warning; a bad line before a good one is
+ * LVS_INPUT with its number. Replays what is there into `apply` (may be NULL). One writer a journal: the caller holds
+ * the sweep's lock. */
+typedef enum lvs_status (*journal_visitor)(void *context, const struct journal_event *event, struct lvs_error *err);
+enum lvs_status journal_open(const char *path, journal_visitor apply, void *context, struct journal **out,
+                             struct lvs_error *err);
+/* Queues one event (memory only). */
+enum lvs_status journal_append(struct journal *journal, struct journal_event *event, struct lvs_error *err);
+/* All queued events in one write() and one fdatasync(). On failure (LVS_OUTPUT) the file is cut back to its last whole
+ * line, and the events stay queued. Nothing queued: nothing done. */
+enum lvs_status journal_flush(struct journal *journal, struct lvs_error *err);
+/* Flushes and frees, also when the flush fails. */
+enum lvs_status journal_close(struct journal *journal, struct lvs_error *err);
+/* Reads only, stops before a torn tail. */
+enum lvs_status journal_replay(const char *path, journal_visitor apply, void *context, struct lvs_error *err);
+/* The same over bytes in memory; `path` for messages. *good (may be NULL) = bytes before a torn tail. */
+enum lvs_status journal_replay_bytes(const char *path, const char *bytes, size_t length, journal_visitor apply,
+                                     void *context, size_t *good, struct lvs_error *err);
+
+/* The reducer: what an event does to the table. context is a struct results; a journal_visitor. LVS_INPUT for an event
+ * that contradicts the table (a trial that is not there, more charged than reserved). */
+enum lvs_status results_apply(void *results, const struct journal_event *event, struct lvs_error *err);
+
+/* ---- columns ---- */
+
+enum field_type { FIELD_F64, FIELD_F32, FIELD_I64, FIELD_I32, FIELD_U8, FIELD_TEXT };
+enum field_axes { AXES_TRIAL, AXES_TRIAL_CHANNEL, AXES_TRIAL_STAGE, AXES_TRIAL_STEP, AXES_TRIAL_EVALUATION };
+
+/* One row of the list: HDF5 variable, CSV column, JSON member, table heading. The members after `flags` are the list's
+ * own; read cells through the functions below. */
+enum field_flag {
+    FIELD_COORDINATE = 1, /* a CF coordinate of every other column */
+    FIELD_TIMING = 2,     /* a time, host or worker: may differ between equal runs */
+    FIELD_OPTIONAL = 4,   /* an integer whose -1 means "not known" (_FillValue) */
+};
+struct field {
+    const char *name, *long_name;
+    const char *units; /* NULL = none (texts, names, flags); "1" for pure numbers; "data", "data2" = the channel's
+                          units, squared */
+    int32_t type;      /* enum field_type */
+    int32_t axes;      /* enum field_axes */
+    uint32_t flags;    /* bits of enum field_flag */
+    uint32_t member;   /* how `offset` is read, 0 = by `number`, `integer` or `words` */
+    size_t offset;     /* into struct result_row */
+    double (*number)(const struct results *results, const struct result_row *row, int32_t k);
+    int64_t (*integer)(const struct results *results, const struct result_row *row, int32_t k);
+    void (*words)(const struct results *results, const struct result_row *row, struct strbuf *out);
+    const char *key; /* a setting whose canonical text is the cell */
+};
+int32_t field_count(void);
+const struct field *field_at(int32_t index);
+const struct field *field_find(const char *name); /* NULL = none */
+const char *field_type_name(int32_t type);        /* "float64", … */
+const char *field_axes_name(int32_t axes);        /* "trial, channel" */
+/* One cell; k is the channel or the stage, 0 otherwise. Not for curves. field_number for every numeric type,
+ * field_integer for the integer ones, field_text (appends) for texts. */
+double field_number(const struct field *field, const struct results *results, const struct result_row *row, int32_t k);
+int64_t field_integer(const struct field *field, const struct results *results, const struct result_row *row,
+                      int32_t k);
+void field_text(const struct field *field, const struct results *results, const struct result_row *row,
+                struct strbuf *out);
+/* Extent of the second axis for this table; 1 when there is none. Not for curves. */
+int32_t field_width(const struct field *field, const struct results *results);
+/* One cell as text: shortest form that reads back the same; "" for NaN. Not for curves. */
+void field_write_cell(const struct field *field, const struct results *results, const struct result_row *row, int32_t k,
+                      struct strbuf *out);
+/* The table of docs/results-format.md. */
+void field_write_reference(struct strbuf *out);
+
+/* ---- choosing ---- */
+
+/* A column that `metric` may name: a float64 one over trials (or trials and channels: then its mean over channels), not
+ * of the test split. LVS_USAGE with the possible names. */
+enum lvs_status metric_check(const char *name, struct lvs_error *err);
+bool metric_highest(const char *name); /* true where more is better: …r2…, …success_rate */
+double metric_value(const struct results *results, const struct result_row *row, const char *name);
+/* "a metric that is not comparable over an axis is warned of": false when trials that differ in decimals, vocabulary or
+ * padding cannot be ordered by it. */
+bool metric_comparable(const char *metric, const char *axis);
+
+struct best_choice {
+    int32_t index;          /* of the chosen trial; -1 = none */
+    int32_t n_seeds;        /* finished trials that the mean is over */
+    double mean, deviation; /* of the metric over seeds; deviation NaN with one (n - 1 in the denominator) */
+};
+/* The best done trial of `stage` (-1 = all): lowest (metric_highest: highest) mean over trials that differ only in seed
+ * or row; ties by fewer counted FLOPs, then lower index. Within the seeds: the best one by the same rules. NaN never
+ * wins; rows of other statuses and rows outside the grid do not count. */
+struct best_choice results_best(const struct results *results, int32_t stage, const char *metric);
+/* 64-bit identity of a trial's settings without the seed: equal = averaged together. */
+uint64_t settings_group(const struct settings *settings);
+
+/* ---- a trial's folder: OUTPUT/trials/<name>/ ---- */
+
+enum lvs_status trial_folder(char out[LVS_PATH_MAX], const char *output, const char *trial_name, struct lvs_error *err);
+
+/* Curves: written by the worker when a trial ends. */
+struct trial_curves {
+    int32_t n_step;
+    float *train_loss, *gradient_norm; /* [n_step]: before update k, k = 0 …; owned */
+    int32_t n_evaluation;
+    int32_t *evaluation_step; /* [n_evaluation] updates done; owned */
+    double *val_loss;         /* [n_evaluation], NaN = not measured; owned */
+    double *val_mae_scaled;   /* [n_evaluation], periodic forecasts, NaN = not measured; owned */
+};
+void trial_curves_free(struct trial_curves *curves);
+/* FOLDER/curves.bin, whole or absent. */
+enum lvs_status trial_curves_write(const char *folder, const struct trial_curves *curves, struct lvs_error *err);
+enum lvs_status trial_curves_read(const char *folder, struct trial_curves *out, struct lvs_error *err);
+
+/* Forecasts of one split part, in the data's units. */
+struct trial_forecast {
+    int32_t part; /* enum split_part */
+    int32_t n_series, n_time, n_channel;
+    int64_t *series;              /* [n_series] row in the data file, ascending; owned */
+    double *time;                 /* [n_time] of the forecast points, ascending; owned */
+    double *observed, *predicted; /* [n_series][n_time][n_channel], NaN where there is none; owned */
+    double *low, *high;           /* the 5 % and 95 % quantiles over samples, or NULL with one sample; owned */
+};
+void trial_forecast_free(struct trial_forecast *forecast);
+/* FOLDER/forecast.bin with `count` parts (0–2), whole or absent. */
+enum lvs_status trial_forecast_write(const char *folder, const struct trial_forecast *parts, int32_t count,
+                                     struct lvs_error *err);
+/* parts [SPLIT_COUNT]; *count = 0 when there is no file. */
+enum lvs_status trial_forecast_read(const char *folder, struct trial_forecast *parts, int32_t *count,
+                                    struct lvs_error *err);
+
+/* ---- adapters ---- */
+
+/* FOLDER/adapter/lvsweep.json: what `forecast` needs beside the PEFT files. */
+struct adapter_info {
+    char trial[LVS_NAME_MAX], train_key[LVS_HASH_TEXT];
+    char base_model[LVS_PATH_MAX], model_hash[LVS_HASH_TEXT];
+    int32_t lora_rank, head; /* enum head_mode: bias and weight need head.safetensors */
+    double lora_alpha;
+    int32_t context;
+    struct text_format format;
+    int32_t scale_over, scale_points, history_points;
+    double scale_percentile, scale_to;
+    double train_factor[LVS_MAX_CHANNELS]; /* scale_over = train: the factor of every series; else NaN */
+    char channel_name[LVS_MAX_CHANNELS][64], channel_unit[LVS_MAX_CHANNELS][32];
+    char time_unit[32];
+    struct tokenizer tokenizer;
+};
+enum lvs_status adapter_info_write(const char *folder, const struct adapter_info *info, struct lvs_error *err);
+enum lvs_status adapter_info_read(const char *folder, struct adapter_info *out, struct lvs_error *err);
+/* Copies the adapter folder `from` (regular files only) to `to`, which must not exist: whole or absent. */
+enum lvs_status adapter_export(const char *from, const char *to, struct lvs_error *err);
+
+/* ---- results.h5 and exports ---- */
+
+/* Sets HDF5_USE_FILE_LOCKING=FALSE unless the user set it. Call first in main, before any HDF5 call. */
+void results_prepare_hdf5(void);
+/* OUTPUT/results.h5 by one process: built aside, fsync, rename. LVS_OUTPUT; the old file then stands. */
+enum lvs_status results_publish(const struct results *results, struct lvs_error *err);
+/* The same file by all ranks; collective. `communicator` points to an MPI_Comm. Rank 0 gives `results`, the others
+ * NULL. Every rank returns the same status; on failure the file that was there stands. */
+enum lvs_status results_publish_parallel(const struct results *results, void *communicator, struct lvs_error *err);
+
+void export_csv(const struct results *results, struct strbuf *out);  /* one line a trial; channels as name.channel */
+void export_json(const struct results *results, struct strbuf *out); /* one document; NaN as null */
+
+/* What the closing table says beside the rows. Negative or NaN = unknown, left out. */
+struct results_summary {
+    int32_t n_devices;
+    const char *device_word; /* "GPUs", "CPU ranks" */
+    double busy_percent, wall_seconds;
+    int32_t n_retries;
+};
+/* The closing table: rows by settings (seeds together), baselines, budget, where things are. Lines are at most `width`
+ * columns (0 = unlimited): the last column is cut with "…". */
+void results_write_table(const struct results *results, const struct results_summary *summary, int32_t width,
+                         struct strbuf *out);

@@ -1,0 +1,232 @@
+/* The sweep: facts → plan → coordinator → assignments → records. Rank 0 coordinates; every worker owns a device through
+ * a trainer process. Only protocol.c sends messages, only trainer_process.c forks; the coordinator is a pure state
+ * machine (event in, actions out: no MPI, no clock, no files). */
+#pragma once
+#include "lvsweep/config.h"
+#include "lvsweep/evaluate.h"
+#include "lvsweep/flops.h"
+#include "lvsweep/model.h"
+#include "lvsweep/record.h"
+#include "lvsweep/results.h"
+
+/* ---- facts: what pricing and keys need of the data and the model, gathered once on rank 0 ---- */
+
+struct sweep_facts;
+/* Reads the data file, tokenizer, config.json and hashes; no weights, no device. `backend` and `precision` are the
+ * effective ones ("cpu", "fp32"). */
+enum lvs_status sweep_facts_make(const struct config *config, struct sweep_facts **out, struct lvs_error *err);
+void sweep_facts_destroy(struct sweep_facts *facts);
+const struct qwen2_config *sweep_facts_model(const struct sweep_facts *facts);
+const struct series_set *sweep_facts_series(const struct sweep_facts *facts);
+const struct split *sweep_facts_split(const struct sweep_facts *facts);
+const char *sweep_facts_backend(const struct sweep_facts *facts);
+const char *sweep_facts_precision(const struct sweep_facts *facts);
+const char *sweep_facts_weights_hash(const struct sweep_facts *facts);
+int32_t sweep_facts_vocabulary(const struct sweep_facts *facts);
+
+/* What a trial's settings mean on this data: for plan's table. */
+struct trial_extent {
+    int64_t training_windows, validation_windows, test_windows;
+    double tokens_per_series; /* mean over the training series */
+    double points_per_window; /* context / tokens a point */
+    double epochs;
+    int32_t n_forecasts[SPLIT_COUNT];
+};
+enum lvs_status trial_extent_make(const struct config *config, struct sweep_facts *facts,
+                                  const struct settings *settings, struct trial_extent *out, struct lvs_error *err);
+/* Prices a trial under the config's convention. LVS_USAGE when a number does not fit. */
+enum lvs_status trial_price_make(const struct config *config, struct sweep_facts *facts,
+                                 const struct settings *settings, struct trial_price *out, struct lvs_error *err);
+
+/* ---- plan: the points of a stage as trials with names, keys and prices ---- */
+
+struct stage_points {
+    struct trial *trials; /* [n] in enumeration order, owned; index is not yet set */
+    int32_t n;
+};
+void stage_points_free(struct stage_points *points);
+/* Where the coordinator gets a stage's points from; the real one is sweep_planner, tests give their own. */
+struct planner {
+    void *context;
+    /* `best` is the trial that `from = best` takes its settings from, NULL without; `budget_left` resolves steps =
+     * fill. */
+    enum lvs_status (*stage_points)(void *context, int32_t stage, const struct trial *best, __int128 budget_left,
+                                    struct stage_points *out, struct lvs_error *err);
+};
+struct sweep_planner {
+    const struct config *config;
+    struct sweep_facts *facts;
+};
+struct planner sweep_planner_make(struct sweep_planner *context);
+
+/* What the sweep would do, found by driving the real coordinator with workers that finish at once: the same code admits
+ * runs. Stages with from = best are priced with the dearest trial of the stage before as the best. */
+enum plan_verdict { PLAN_RUN, PLAN_KEPT, PLAN_CUT };
+struct plan_row {
+    int32_t trial, stage;
+    enum plan_verdict verdict; /* KEPT: finished already, or equal to a trial of an earlier stage */
+    __int128 total;            /* FLOPs reserved and spent up to this row */
+};
+struct plan {
+    struct coordinator *coordinator; /* at the end of the simulated sweep, owned */
+    struct plan_row *rows;           /* [n_rows] in enumeration order, owned */
+    int32_t n_rows, rows_capacity;
+    int32_t n_run[CONFIG_MAX_STAGES], n_cut[CONFIG_MAX_STAGES], n_kept[CONFIG_MAX_STAGES];
+};
+/* `known`: results of an earlier run of the same OUTPUT, or NULL. */
+enum lvs_status plan_make(const struct config *config, struct sweep_facts *facts, const struct results *known,
+                          struct plan *out, struct lvs_error *err);
+void plan_free(struct plan *plan);
+/* LVS_BUDGET in words when [budget] over = refuse and a whole stage is cut. */
+enum lvs_status plan_check(const struct config *config, const struct plan *plan, struct lvs_error *err);
+
+/* ---- budget: pure policy ---- */
+
+enum admission { ADMISSION_RUN, ADMISSION_CUT };
+/* Walks a stage's prices in order and reserves what fits; `limit` is the stage's share (negative = none). Verdicts as
+ * `over` says: SKIP leaves out what does not fit and goes on, STOP leaves out everything from the first one on; REFUSE
+ * acts as SKIP here (the refusal of a stage that is cut whole comes before the start, from the plan). */
+void budget_admit(struct ledger *ledger, const int64_t *prices, int32_t n, enum over_mode over, __int128 limit,
+                  enum admission *verdicts);
+
+/* ---- coordinator ---- */
+
+enum coordinator_event_kind {
+    EVENT_START,        /* once, after the known records were given */
+    EVENT_WORKER_READY, /* worker can take an assignment */
+    EVENT_RECORD,       /* worker finished one trial of its assignment: done, diverged, failed or interrupted */
+    EVENT_WORKER_LOST,  /* worker takes no more work; what it had comes back */
+    EVENT_STOP,         /* wind down: nothing new is sent */
+};
+struct coordinator_event {
+    enum coordinator_event_kind kind;
+    int32_t worker;
+    bool transient; /* EVENT_RECORD with TRIAL_FAILED: another attempt may succeed */
+    const struct record *record;
+};
+
+enum coordinator_action_kind {
+    ACTION_ASSIGN,      /* send trials[n_trials] to the worker, as attempt `attempt` */
+    ACTION_ADMITTED,    /* trial: journal it */
+    ACTION_REUSED,      /* trial is in the stage, its record is known already */
+    ACTION_CUT,         /* trial: journal it */
+    ACTION_SETTLED,     /* trial: its record is final; journal it */
+    ACTION_RETRY,       /* trial goes back to the queue; journal the failed attempt's record */
+    ACTION_STAGE_BEGIN, /* stage */
+    ACTION_STAGE_END,   /* stage, trial = its best (-1 none) */
+    ACTION_QUARANTINE,  /* worker failed too often in a row: it gets nothing more */
+    ACTION_FINISHED,    /* the sweep is over */
+};
+#define ASSIGNMENT_MAX 64
+struct coordinator_action {
+    enum coordinator_action_kind kind;
+    int32_t worker, trial, stage;
+    int32_t n_trials;
+    const int32_t *trials; /* ACTION_ASSIGN: [n_trials], valid as long as the action */
+    int32_t attempt;
+};
+
+struct coordinator;
+struct coordinator_options {
+    int32_t n_stages, n_workers; /* workers are numbered 0 … n_workers-1 */
+    const double *stage_share;   /* [n_stages] % of the budget, 0 = none */
+    const bool *stage_from_best; /* [n_stages] */
+    double flops_cap;            /* 0 = none */
+    int32_t trials_cap;          /* 0 = none */
+    enum over_mode over;
+    enum lost_mode lost;
+    bool count_evaluation; /* evaluation is charged too */
+    int32_t retries, quarantine_after;
+    int32_t pack;         /* most trials an assignment, same context and batch; 1 … ASSIGNMENT_MAX */
+    bool pack_spread;     /* narrower packs when workers would be idle; only where packing changes no bit */
+    char metric[64];      /* chooses the best of a stage */
+    int32_t n_channel;    /* that metrics of several channels are averaged over */
+    bool dearest_is_best; /* plan: the dearest trial of a stage stands for its best */
+    bool retry_failed;
+    char rerun_key[LVS_HASH_TEXT]; /* train_key (or its start) to run again; "" = none */
+};
+/* The options that a configuration means, for n_workers workers. The arrays are owned (coordinator_options_free). */
+void coordinator_options_make(const struct config *config, const struct sweep_facts *facts, int32_t n_workers,
+                              struct coordinator_options *out);
+void coordinator_options_free(struct coordinator_options *options);
+enum lvs_status coordinator_create(const struct coordinator_options *options, const struct planner *planner,
+                                   struct coordinator **out, struct lvs_error *err);
+void coordinator_destroy(struct coordinator *coordinator);
+/* A trial with its final record from an earlier run of the same OUTPUT, in the journal's order, before EVENT_START. */
+void coordinator_add_known(struct coordinator *coordinator, const struct trial *trial, const struct record *record);
+/* Takes one event; *actions (owned by the coordinator, valid until the next call) are to be carried out in order. */
+enum lvs_status coordinator_handle(struct coordinator *coordinator, const struct coordinator_event *event,
+                                   const struct coordinator_action **actions, int32_t *n_actions,
+                                   struct lvs_error *err);
+int32_t coordinator_n_trials(const struct coordinator *coordinator);
+const struct trial *coordinator_trial(const struct coordinator *coordinator, int32_t index);
+const struct record *coordinator_record(const struct coordinator *coordinator, int32_t index);
+/* true when the trial belongs to the stage (reused ones belong to several). */
+bool coordinator_in_stage(const struct coordinator *coordinator, int32_t index, int32_t stage);
+bool coordinator_evaluate_only(const struct coordinator *coordinator, int32_t index);
+int32_t coordinator_best(const struct coordinator *coordinator); /* of the last ended stage; -1 = none */
+const struct ledger *coordinator_ledger(const struct coordinator *coordinator);
+bool coordinator_finished(const struct coordinator *coordinator);
+/* Trials still to finish in this stage, for progress. */
+int32_t coordinator_open_trials(const struct coordinator *coordinator);
+
+/* ---- runner: what turns an assignment into records ---- */
+
+struct assignment {
+    int32_t n_trials, attempt;
+    int32_t evaluate_only; /* bool: the adapters are there, only the evaluation is new */
+    int32_t reserved;
+    struct trial trials[ASSIGNMENT_MAX];
+};
+struct progress {
+    int32_t trial, step, n_steps; /* step of n_steps */
+    int32_t phase;                /* 0 loading, 1 training, 2 evaluating */
+    double loss, tokens_per_second;
+};
+/* Where a worker runs. */
+struct worker_place {
+    int32_t worker;                   /* its number */
+    int32_t local_index, local_count; /* among the workers of its node */
+    int32_t device_index, threads;
+    char output[LVS_PATH_MAX];
+};
+/* Upward traffic of a runner. */
+struct runner_sink {
+    void *context;
+    void (*progress)(void *context, const struct progress *progress);
+    void (*record)(void *context, const struct record *record, bool transient);
+    void (*baseline)(void *context, const struct baseline *baseline);
+    bool (*should_stop)(void *context);
+};
+/* A runner. `open` is called once in a trainer process, before the first assignment, and loads what all trials share;
+ * `run` yields one record a trial and returns an error only when the trainer as a whole can go on no longer. */
+struct runner {
+    const char *name;
+    enum lvs_status (*open)(const struct config *config, const struct worker_place *place, void **state,
+                            struct lvs_error *err);
+    /* The opened device, for the worker's hello; may be called only after open. */
+    void (*describe)(void *state, struct device_description *out);
+    enum lvs_status (*run)(void *state, const struct assignment *assignment, const struct runner_sink *sink,
+                           struct lvs_error *err);
+    void (*close)(void *state);
+};
+extern const struct runner runner_lora; /* the real one */
+extern const struct runner runner_fake; /* programmable time, loss and failure (docs/architecture.md) */
+const struct runner *runner_of(const struct config *config);
+
+/* ---- processes ---- */
+
+/* Forks the helper that later forks trainers. Call first thing in main, before MPI starts and before any thread. */
+enum lvs_status trainer_helper_start(struct lvs_error *err);
+void trainer_helper_end(void);
+
+struct sweep_options {
+    const char *ini;
+    const char *const *sets;
+    int32_t n_sets;
+    const char *output; /* --output, NULL = the INI's */
+    bool fresh, retry_failed, break_lock, in_process;
+    const char *rerun; /* NULL = none */
+};
+/* Runs or resumes; collective over all ranks. Returns the exit code; rank 0 has printed tables and messages. */
+enum lvs_status sweep_run(const struct sweep_options *options);

@@ -1,0 +1,58 @@
+/* Log lines: formatted whole and written by one call, so that ranks do not mix within a line. */
+#include "lvsweep/log.h"
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *const level_names[] = {"error", "warning", "info", "debug"};
+static enum log_level current_level = LOG_LEVEL_INFO;
+static bool level_known;
+static int current_rank = -1;
+
+void log_set_level(enum log_level level) {
+    current_level = level;
+    level_known = true;
+}
+
+void log_set_rank(int rank) {
+    current_rank = rank;
+}
+
+static enum log_level level_now(void) {
+    if (level_known) return current_level;
+    level_known = true;
+    const char *wanted = getenv("LVSWEEP_LOG");
+    for (int i = 0; wanted && i <= LOG_LEVEL_DEBUG; i++)
+        if (strcmp(wanted, level_names[i]) == 0) current_level = (enum log_level)i;
+    return current_level;
+}
+
+static void log_line(enum log_level level, const char *format, va_list arguments) {
+    if (level > level_now()) return;
+    char line[4096];
+    int used = current_rank < 0 ? snprintf(line, sizeof line, "lvsweep: ")
+                                : snprintf(line, sizeof line, "lvsweep[%d]: ", current_rank);
+    if (level != LOG_LEVEL_INFO) used += snprintf(line + used, sizeof line - (size_t)used, "%s: ", level_names[level]);
+    int text = vsnprintf(line + used, sizeof line - (size_t)used - 1, format, arguments);
+    size_t length = (size_t)used + (text > 0 ? (size_t)text : 0);
+    if (length > sizeof line - 2) length = sizeof line - 2;
+    line[length++] = '\n';
+    ssize_t ignored = write(STDERR_FILENO, line, length);
+    (void)ignored;
+}
+
+#define LOG_FUNCTION(name, level)           \
+    void name(const char *format, ...) {    \
+        va_list arguments;                  \
+        va_start(arguments, format);        \
+        log_line(level, format, arguments); \
+        va_end(arguments);                  \
+    }
+LOG_FUNCTION(log_error, LOG_LEVEL_ERROR)
+LOG_FUNCTION(log_warning, LOG_LEVEL_WARNING)
+LOG_FUNCTION(log_info, LOG_LEVEL_INFO)
+LOG_FUNCTION(log_debug, LOG_LEVEL_DEBUG)
