@@ -70,8 +70,8 @@ struct pack_layout pack_layout_make(int32_t n_slots, int32_t n_sequences, int32_
  *
  * Dropout is a pure function of its place, so forward and backward draw the same mask: element (row of the slot r,
  * column c) of the input of pair `site_id` at `step` takes word c % 4 of rng_block(seed, RNG_STREAM_DROPOUT, index),
- * index = step << 44 | site_id << 34 | r << 16 | c / 4 (step < 2^20, site_id < 2^10, r and c < 2^18). It is dropped when
- * the word < ⌊p·2^32⌋ (p in double), otherwise multiplied by 1/(1 − p). */
+ * index = step << 44 | site_id << 34 | r << 16 | c / 4 (step < 2^20, site_id < 2^10, r and c < 2^18). It is dropped
+ * when the word < ⌊p·2^32⌋ (p in double), otherwise multiplied by 1/(1 − p). */
 struct adapters {
     float *params, *grads; /* [n_adapters][stride]; grads may be NULL outside training */
     int64_t stride;        /* floats */

@@ -32,8 +32,8 @@ struct forecast_task {
  */
 void forecast_extent(const struct settings *settings, int32_t n_time, int32_t *history, int32_t *horizon);
 
-/* Most new tokens that one sequence may generate for `horizon` points: forecast_make stops there, and what is reserved in
- * the ledger is priced with it. */
+/* Most new tokens that one sequence may generate for `horizon` points: forecast_make stops there, and what is reserved
+ * in the ledger is priced with it. */
 int32_t forecast_token_cap(const struct settings *settings, const struct text_format *format, int32_t horizon);
 
 /* Forecasts and truth, in scaled space. NaN where a value could not be read. */

@@ -45,6 +45,6 @@ void trial_key_text(const struct config *config, const struct trial *trial, cons
 /* Fills trial->train_key and trial->eval_key from its settings and pack_width. [train] steps must be a count. */
 void trial_keys_make(const struct config *config, struct trial *trial, const struct trial_identity *identity);
 /* Fills trial->name: r8-lr1e-4-c512-s0-8f3a2c, with the other axes of any stage before the first 6 digits of train_key
- * (-d3 for decimals, else -key=value), only letters, digits and . _ + - =. Two trials of equal name differ in eval_key
- * or not at all. */
+ * (-d3 for decimals, else -key=value), only letters, digits and . _ + - =. It depends on the axes of the whole INI, so
+ * a trial known from an earlier run keeps the name that it has in the journal. */
 void trial_name_make(const struct config *config, struct trial *trial);

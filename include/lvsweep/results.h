@@ -36,12 +36,13 @@ const char *baseline_name(int32_t kind); /* "untrained", "last_value", "mean" */
 /* One row of results.h5. */
 struct result_row {
     struct trial trial;
-    struct record record; /* the last one; status is the row's status */
-    uint32_t stages;      /* bit per stage the trial is a member of (in_stage) */
-    int32_t outside;      /* bool: not in the present grid */
-    int64_t reserved;     /* FLOPs held for it in the ledger now */
-    int64_t charged;      /* FLOPs spent on it: flops_counted */
-    char cut_reason[128]; /* why it was cut; "" = it was not */
+    struct record record;  /* the last one; status is the row's status */
+    uint32_t stages;       /* bit per stage the trial is a member of (in_stage) */
+    int32_t outside;       /* bool: not in the present grid */
+    int32_t status_before; /* enum trial_status: what a superseded row was */
+    int64_t reserved;      /* FLOPs held for it in the ledger now */
+    int64_t charged;       /* FLOPs spent on it: flops_counted */
+    char cut_reason[128];  /* why it was cut; "" = it was not */
 };
 
 struct provenance_pair {

@@ -53,9 +53,14 @@ struct planner {
     enum lvs_status (*stage_points)(void *context, int32_t stage, const struct trial *best, __int128 budget_left,
                                     struct stage_points *out, struct lvs_error *err);
 };
+#define PLANNER_MAX_BASELINES 64
 struct sweep_planner {
     const struct config *config;
     struct sweep_facts *facts;
+    int32_t n_measured; /* (context, decimals) whose untrained model an earlier trial measures */
+    struct {
+        int32_t context, decimals;
+    } measured[PLANNER_MAX_BASELINES];
 };
 struct planner sweep_planner_make(struct sweep_planner *context);
 

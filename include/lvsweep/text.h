@@ -25,11 +25,12 @@ enum lvs_status text_encode(const struct text_format *format, const double *valu
 struct text_decoded {
     int32_t n_points;    /* complete points read, at most the capacity asked for */
     int32_t n_malformed; /* pieces that are no number, or points with a wrong number of channels */
-    int32_t n_missing;   /* points asked for and not there */
+    int32_t n_missing;   /* points asked for and not there, or cut off by the end of the text */
     int32_t n_negative;
     bool success; /* every point there and well-formed */
 };
 /* Reads up to n_time points from generated text into values[n_time][n_channel]; a value that cannot be read is NaN.
+ * Every ';' ends a point, so a malformed one keeps its place in time; what follows the n_time-th point is ignored.
  * `text` continues a prompt that ended with ';'. */
 void text_decode(const struct text_format *format, const char *text, size_t length, int32_t n_time, double *values,
                  struct text_decoded *out);

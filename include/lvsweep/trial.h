@@ -70,7 +70,7 @@ struct settings {
     int32_t head;             /* enum head_mode */
     int32_t lora_init;        /* enum lora_init */
     double dropout;           /* 0 ≤ p < 1 */
-    char from_adapter[256];   /* "none", "best" or a PEFT folder */
+    char from_adapter[256];   /* "none", "best" or a PEFT folder as given (seen from the INI's) */
     /* [train] */
     double learning_rate;
     int32_t context;     /* tokens a window */
