@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# One node, 8 GPUs: rank 0 coordinates, ranks 1-8 own a GPU each.
+#   sbatch jobscripts/slurm-one-node.sh grid.ini
+# All tasks see all GPUs and lvsweep hands them out: --gpus-per-task=1 would ask for nine.
+#SBATCH --job-name=lvsweep
+#SBATCH --nodes=1
+#SBATCH --ntasks-per-node=9
+#SBATCH --gpus-per-node=8
+#SBATCH --cpus-per-task=2
+#SBATCH --time=08:00:00
+#SBATCH --signal=B:USR1@180
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --output=%x-%j.log
+
+ini=${1:?usage: sbatch slurm-one-node.sh grid.ini}
+most_restarts=5
+
+# Numbered as nvidia-smi does, so that names in results.h5 are those of the machine.
+export CUDA_DEVICE_ORDER=PCI_BUS_ID
+
+# The signal three minutes before the end reaches this shell; lvsweep then writes checkpoints and exits with 75.
+mpirun -n "$SLURM_NTASKS" lvsweep "$ini" & run=$!
+trap 'kill -USR1 $run' USR1
+wait $run; code=$?
+while kill -0 $run 2>/dev/null; do wait $run; code=$?; done
+
+# 0 and 2-7 are final (done, or a mistake that another start repeats); a lost node ends with 1 or 137, a stop with 75.
+case $code in 0 | 2 | 3 | 4 | 5 | 6 | 7) exit $code ;; esac
+if [ "${SLURM_RESTART_COUNT:-0}" -lt $most_restarts ]; then
+  echo "lvsweep ended with $code: requeued (restart $((${SLURM_RESTART_COUNT:-0} + 1)) of $most_restarts)"
+  scontrol requeue "$SLURM_JOB_ID"
+fi
+exit $code

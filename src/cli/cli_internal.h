@@ -1,0 +1,33 @@
+/* What subcommands share: option parsing, the way errors end them, and loading a sweep's configuration. */
+#pragma once
+#include <getopt.h>
+
+#include "lvsweep/cli.h"
+#include "lvsweep/sweep.h"
+
+extern const struct command command_run, command_plan, command_flops, command_simulate, command_init, command_export,
+    command_best;
+
+/* Prints the error and returns its exit code. */
+int cli_fail(const struct lvs_error *err);
+/* Prints `lvsweep NAME: …`, a pointer to --help, and returns LVS_USAGE. */
+int cli_usage(const struct command *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* getopt_long that knows --help (prints, *done = true) and complains in our words (returns '?'). */
+int cli_next_option(const struct command *command, int argc, char **argv, const struct option *options, bool *done);
+
+/* --set options in order. */
+struct cli_sets {
+    const char **items;
+    int32_t n;
+};
+void cli_sets_add(struct cli_sets *sets, const char *item);
+
+/* Strict numbers for options: false after a message. */
+bool cli_number(const struct command *command, const char *option, const char *text, double least, double most,
+                double *out);
+bool cli_integer(const struct command *command, const char *option, const char *text, int64_t least, int64_t most,
+                 int64_t *out);
+/* Writes to `path`, or to standard output for NULL and "-". */
+enum lvs_status cli_write(const char *path, const struct strbuf *text, struct lvs_error *err);
+/* "12,345,678" */
+void cli_flops(__int128 flops, char out[64]);

@@ -1,0 +1,173 @@
+/* lvsweep plan: every trial with its FLOPs, what the budget cuts and why; no GPU, no MPI, nothing is written. */
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli_internal.h"
+
+struct plan_view {
+    const struct config *config;
+    struct sweep_facts *facts;
+    const struct plan *plan;
+};
+
+static const char *verdict_word(enum plan_verdict verdict) {
+    return verdict == PLAN_RUN ? "run" : verdict == PLAN_KEPT ? "kept" : "cut";
+}
+
+static double percent_of_cap(const struct plan_view *view, double flops) {
+    return view->config->flops_cap > 0 ? 100 * flops / view->config->flops_cap : NAN;
+}
+
+/* ---- text ---- */
+
+static void print_data(const struct plan_view *view) {
+    const struct series_set *set = sweep_facts_series(view->facts);
+    const struct split *split = sweep_facts_split(view->facts);
+    const struct qwen2_config *model = sweep_facts_model(view->facts);
+    printf("data    %s: %d series, %d points, %d channel%s (", view->config->data_file, set->n_series, set->n_time,
+           set->n_channel, set->n_channel == 1 ? "" : "s");
+    for (int32_t c = 0; c < set->n_channel; c++)
+        printf("%s%s", c ? ", " : "", set->channel_name[c]);
+    printf("); %d train, %d validation, %d test\n", split->n[SPLIT_TRAIN], split->n[SPLIT_VALIDATION],
+           split->n[SPLIT_TEST]);
+    printf("model   %s: %d layers, hidden %d, vocabulary %d; %s, %s\n", view->config->model_path, model->n_layers,
+           model->hidden, sweep_facts_vocabulary(view->facts), sweep_facts_backend(view->facts),
+           sweep_facts_precision(view->facts));
+    if (view->config->flops_cap > 0)
+        printf("budget  %.4g FLOPs, convention %s, %s counted\n\n", view->config->flops_cap, view->config->convention,
+               view->config->count == COUNT_TRAINING ? "training" : "training and evaluation");
+    else
+        printf("budget  none, convention %s\n\n", view->config->convention);
+}
+
+static enum lvs_status print_row(const struct plan_view *view, const struct plan_row *row, struct lvs_error *err) {
+    const struct trial *trial = coordinator_trial(view->plan->coordinator, row->trial);
+    struct trial_extent extent;
+    LVS_TRY(trial_extent_make(view->config, view->facts, &trial->settings, &extent, err));
+    printf("%-10s %-30s %5d %9g %5d %7.0f %10.4g %7.3f %8.3f %6.2f %6.1f  %s\n", view->config->stages[row->stage].name,
+           trial->name, trial->settings.lora_rank, trial->settings.learning_rate, trial->settings.context,
+           trial->settings.steps.value, (double)trial->price.counted,
+           percent_of_cap(view, (double)trial->price.counted), percent_of_cap(view, (double)row->total), extent.epochs,
+           extent.points_per_window, verdict_word(row->verdict));
+    return LVS_OK;
+}
+
+static enum lvs_status print_plan(const struct plan_view *view, struct lvs_error *err) {
+    print_data(view);
+    printf("%-10s %-30s %5s %9s %5s %7s %10s %7s %8s %6s %6s\n", "stage", "trial", "rank", "rate", "ctx", "steps",
+           "FLOPs", "%", "total %", "epochs", "points");
+    for (int32_t i = 0; i < view->plan->n_rows; i++)
+        LVS_TRY(print_row(view, &view->plan->rows[i], err));
+    putchar('\n');
+    for (int32_t s = 0; s < view->config->n_stages; s++)
+        printf("[stage.%s] %d run, %d kept, %d cut%s\n", view->config->stages[s].name, view->plan->n_run[s],
+               view->plan->n_kept[s], view->plan->n_cut[s],
+               view->config->stages[s].from_best ? " (priced with the dearest trial before it as the best)" : "");
+    if (view->plan->n_rows > 0) {
+        struct trial_extent extent;
+        const struct trial *first = coordinator_trial(view->plan->coordinator, view->plan->rows[0].trial);
+        LVS_TRY(trial_extent_make(view->config, view->facts, &first->settings, &extent, err));
+        printf("tokens a series %.1f (%d decimals); points: time points that one window sees\n",
+               extent.tokens_per_series, first->settings.decimals);
+    }
+    return LVS_OK;
+}
+
+/* ---- JSON ---- */
+
+static json_t *row_json(const struct plan_view *view, const struct plan_row *row) {
+    const struct trial *trial = coordinator_trial(view->plan->coordinator, row->trial);
+    json_t *object =
+        json_pack("{s:s, s:s, s:s, s:i, s:f, s:i, s:f, s:I, s:I, s:I, s:f}", "stage",
+                  view->config->stages[row->stage].name, "trial", trial->name, "verdict", verdict_word(row->verdict),
+                  "lora_rank", trial->settings.lora_rank, "learning_rate", trial->settings.learning_rate, "context",
+                  trial->settings.context, "steps", trial->settings.steps.value, "flops_step",
+                  (json_int_t)trial->price.step, "flops_evaluation", (json_int_t)trial->price.evaluation,
+                  "flops_counted", (json_int_t)trial->price.counted, "flops_total", (double)row->total);
+    json_object_set_new(object, "train_key", json_string(trial->train_key));
+    json_object_set_new(object, "eval_key", json_string(trial->eval_key));
+    return object;
+}
+
+static void print_json(const struct plan_view *view) {
+    json_t *rows = json_array();
+    for (int32_t i = 0; i < view->plan->n_rows; i++)
+        json_array_append_new(rows, row_json(view, &view->plan->rows[i]));
+    json_t *document = json_pack("{s:s, s:s, s:f, s:o}", "name", view->config->name, "convention",
+                                 view->config->convention, "flops_cap", view->config->flops_cap, "trials", rows);
+    json_dumpf(document, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+    putchar('\n');
+    json_decref(document);
+}
+
+/* ---- the command ---- */
+
+static enum lvs_status read_known(const struct config *config, struct results *out, bool *found,
+                                  struct lvs_error *err) {
+    char journal[LVS_PATH_MAX];
+    LVS_TRY(file_join(journal, config->output, RESULTS_JOURNAL, err));
+    *found = file_exists(journal);
+    return *found ? results_read(config->output, out, err) : LVS_OK;
+}
+
+static enum lvs_status plan_show(const struct config *config, struct sweep_facts *facts, bool json,
+                                 struct lvs_error *err) {
+    struct results known = {0};
+    struct plan plan;
+    bool found;
+    LVS_TRY(read_known(config, &known, &found, err));
+    enum lvs_status status = plan_make(config, facts, found ? &known : NULL, &plan, err);
+    struct plan_view view = {.config = config, .facts = facts, .plan = &plan};
+    if (status == LVS_OK && json) print_json(&view);
+    if (status == LVS_OK && !json) status = print_plan(&view, err);
+    if (status == LVS_OK) status = plan_check(config, &plan, err);
+    plan_free(&plan);
+    if (found) results_free(&known);
+    return status;
+}
+
+static int run(int argc, char **argv) {
+    static const struct option options[] = {{"set", required_argument, NULL, 's'},
+                                            {"json", no_argument, NULL, 'j'},
+                                            {"output", required_argument, NULL, 'o'},
+                                            {0}};
+    struct cli_sets sets = {0};
+    const char *output = NULL;
+    bool done, json = false;
+    for (int option; (option = cli_next_option(&command_plan, argc, argv, options, &done)) != -1;) {
+        if (option == 's')
+            cli_sets_add(&sets, optarg);
+        else if (option == 'j')
+            json = true;
+        else if (option == 'o')
+            output = optarg;
+        else
+            return done ? LVS_OK : LVS_USAGE;
+    }
+    if (optind + 1 != argc) return cli_usage(&command_plan, "give one INI file");
+    struct config_source source = {.path = argv[optind], .sets = sets.items, .n_sets = sets.n, .check_files = true};
+    struct lvs_error err = {0};
+    struct config *config = NULL;
+    struct sweep_facts *facts = NULL;
+    enum lvs_status status = config_parse(&source, &config, &err);
+    if (status == LVS_OK && output) status = file_resolve(config->output, ".", output, &err);
+    if (status == LVS_OK) status = sweep_facts_make(config, &facts, &err);
+    if (status == LVS_OK) status = plan_show(config, facts, json, &err);
+    sweep_facts_destroy(facts);
+    config_destroy(config);
+    free(sets.items);
+    return status == LVS_OK ? LVS_OK : cli_fail(&err);
+}
+
+const struct command command_plan = {
+    .name = "plan",
+    .summary = "every trial with its FLOPs, what the budget cuts, epochs, points a window",
+    .help = "lvsweep plan grid.ini [--set SECTION.KEY=V] [--output DIR] [--json]\n\n"
+            "Prints the sweep as the budget will admit it, without MPI or GPU, and writes nothing. With an output\n"
+            "folder from an earlier run, `kept` trials are those that will not run again. Exit code 4: a whole\n"
+            "stage is cut and [budget] over = refuse.\n",
+    .run = run,
+};

@@ -1,0 +1,316 @@
+/* The coordinator: events in, actions out. It knows trials, workers and the ledger; it has no clock, no files and no
+ * messages, so that a simulator can drive it through any history. Invariant: the ledger's reservations are exactly
+ * those of trials that are queued or assigned. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "coordinator_internal.h"
+
+struct coordinator_action *coordinator_emit(struct coordinator *c, enum coordinator_action_kind kind) {
+    if (c->n_actions == c->actions_capacity) {
+        c->actions_capacity = c->actions_capacity ? c->actions_capacity * 2 : 64;
+        c->actions = lvs_realloc(c->actions, (size_t)c->actions_capacity * sizeof *c->actions);
+    }
+    struct coordinator_action *action = &c->actions[c->n_actions++];
+    *action = (struct coordinator_action){.kind = kind, .worker = -1, .trial = -1, .stage = c->stage};
+    return action;
+}
+
+enum lvs_status coordinator_create(const struct coordinator_options *options, const struct planner *planner,
+                                   struct coordinator **out, struct lvs_error *err) {
+    if (options->pack < 1 || options->pack > ASSIGNMENT_MAX)
+        return lvs_fail(err, LVS_BUG, "coordinator: pack %d outside 1 … %d", options->pack, ASSIGNMENT_MAX);
+    struct coordinator *c = lvs_calloc(1, sizeof *c);
+    size_t n_stages = (size_t)options->n_stages, n_workers = (size_t)options->n_workers;
+    c->options = *options;
+    c->stage_share = lvs_calloc(n_stages, sizeof *c->stage_share);
+    c->stage_from_best = lvs_calloc(n_stages, sizeof *c->stage_from_best);
+    memcpy(c->stage_share, options->stage_share, n_stages * sizeof *c->stage_share);
+    memcpy(c->stage_from_best, options->stage_from_best, n_stages * sizeof *c->stage_from_best);
+    c->planner = *planner;
+    ledger_init(&c->ledger, options->flops_cap);
+    c->workers = lvs_calloc(n_workers, sizeof *c->workers);
+    c->idle = lvs_calloc(n_workers, sizeof *c->idle);
+    c->n_alive = options->n_workers;
+    c->stage = -1;
+    c->best = -1;
+    *out = c;
+    return LVS_OK;
+}
+
+void coordinator_destroy(struct coordinator *c) {
+    if (!c) return;
+    free(c->stage_share);
+    free(c->stage_from_best);
+    for (int32_t i = 0; i < c->n_blocks; i++)
+        free(c->blocks[i]);
+    free(c->blocks);
+    free(c->by_eval_key);
+    free(c->by_train_key);
+    free(c->stage_rows);
+    free(c->queue);
+    free(c->workers);
+    free(c->idle);
+    free(c->actions);
+    free(c);
+}
+
+void coordinator_add_known(struct coordinator *c, const struct trial *trial, const struct record *record) {
+    int32_t row = coordinator_find_eval(c, trial->eval_key);
+    if (row < 0) row = coordinator_append(c, trial);
+    struct trial_state *state = coordinator_at(c, row);
+    state->record = *record;
+    state->record.index = row;
+    /* A charge stays spent whatever becomes of the grid; it counts as `outside` until a stage asks for the trial. */
+    bool spent = record->status == TRIAL_DONE || record->status == TRIAL_STOPPED || record->status == TRIAL_DIVERGED ||
+                 record->status == TRIAL_FAILED || record->status == TRIAL_SUPERSEDED;
+    if (record->status == TRIAL_SUPERSEDED) state->record.status = TRIAL_DONE;
+    if (spent) ledger_add_outside(&c->ledger, coordinator_counted(c, record));
+    if (record->flops_lost > 0) ledger_add_lost(&c->ledger, record->flops_lost);
+}
+
+/* ---- dispatch ---- */
+
+static bool pack_together(const struct trial_state *a, const struct trial_state *b) {
+    const struct settings *x = &a->trial.settings, *y = &b->trial.settings;
+    return a->evaluate_only == b->evaluate_only && x->context == y->context && x->batch == y->batch &&
+           x->padding == y->padding && x->head == y->head && x->lora_targets == y->lora_targets &&
+           x->decimals == y->decimals && memcmp(&x->stride, &y->stride, sizeof x->stride) == 0 &&
+           x->head != HEAD_WEIGHT;
+}
+
+static int32_t pack_limit(const struct coordinator *c) {
+    if (!c->options.pack_spread) return c->options.pack;
+    int32_t waiting = c->queue_tail - c->queue_head;
+    int32_t even = (waiting + c->n_alive - 1) / (c->n_alive > 0 ? c->n_alive : 1);
+    return even < c->options.pack ? (even > 0 ? even : 1) : c->options.pack;
+}
+
+static void assign(struct coordinator *c, int32_t worker) {
+    struct worker_state *state = &c->workers[worker];
+    int32_t limit = pack_limit(c);
+    const struct trial_state *first = coordinator_at(c, c->queue[c->queue_head]);
+    state->n_assigned = 0;
+    while (c->queue_head < c->queue_tail && state->n_assigned < limit) {
+        int32_t row = c->queue[c->queue_head];
+        if (state->n_assigned > 0 && !pack_together(first, coordinator_at(c, row))) break;
+        c->queue_head++;
+        coordinator_at(c, row)->queued = false;
+        coordinator_at(c, row)->attempts++;
+        coordinator_at(c, row)->record.status = TRIAL_RUNNING;
+        coordinator_at(c, row)->record.worker = worker;
+        state->open[state->n_assigned] = true;
+        state->assigned[state->n_assigned++] = row;
+    }
+    state->n_open = state->n_assigned;
+    state->phase = WORKER_BUSY;
+    c->n_busy++;
+    struct coordinator_action *action = coordinator_emit(c, ACTION_ASSIGN);
+    action->worker = worker;
+    action->trials = state->assigned;
+    action->n_trials = state->n_assigned;
+    action->trial = state->assigned[0];
+    action->attempt = coordinator_at(c, state->assigned[0])->attempts;
+}
+
+static void dispatch(struct coordinator *c) {
+    while (!c->stopping && c->n_idle > 0 && c->queue_head < c->queue_tail) {
+        int32_t worker = c->idle[c->idle_head];
+        c->idle_head = (c->idle_head + 1) % c->options.n_workers;
+        c->n_idle--;
+        if (c->workers[worker].phase == WORKER_IDLE) assign(c, worker);
+    }
+}
+
+/* ---- events ---- */
+
+static void worker_ready(struct coordinator *c, int32_t worker) {
+    struct worker_state *state = &c->workers[worker];
+    if (state->phase == WORKER_GONE || state->phase == WORKER_IDLE) return;
+    if (state->phase == WORKER_BUSY) c->n_busy--;
+    state->phase = WORKER_IDLE;
+    c->idle[(c->idle_head + c->n_idle) % c->options.n_workers] = worker;
+    c->n_idle++;
+}
+
+static void settle(struct coordinator *c, int32_t row, const struct record *record) {
+    struct trial_state *state = coordinator_at(c, row);
+    int64_t lost = state->record.flops_lost;
+    state->record = *record;
+    state->record.index = row;
+    state->record.attempt = state->attempts;
+    state->record.flops_lost = lost + record->flops_lost;
+    int64_t charge = coordinator_counted(c, record);
+    if (charge > state->reserved) charge = state->reserved;
+    ledger_settle(&c->ledger, state->reserved, charge);
+    if (record->flops_lost > 0) ledger_add_lost(&c->ledger, record->flops_lost);
+    state->reserved = 0;
+    c->n_open--;
+    coordinator_emit(c, ACTION_SETTLED)->trial = row;
+}
+
+/* Another attempt: what the dead one had done beyond its checkpoint is lost, and charged when the user wants that. */
+static bool retry(struct coordinator *c, int32_t row, const struct record *record) {
+    struct trial_state *state = coordinator_at(c, row);
+    if (state->attempts > c->options.retries) return false;
+    if (c->options.lost == LOST_CHARGE && record->flops_lost > 0) {
+        int64_t charge = record->flops_lost < state->reserved ? record->flops_lost : state->reserved;
+        ledger_settle(&c->ledger, state->reserved, charge);
+        state->reserved = 0;
+        if (!ledger_reserve(&c->ledger, state->trial.price.counted)) return false;
+        state->reserved = state->trial.price.counted;
+    }
+    state->record.flops_lost += record->flops_lost;
+    ledger_add_lost(&c->ledger, record->flops_lost);
+    state->record.attempt = state->attempts;
+    state->record.status = TRIAL_PENDING;
+    memcpy(state->record.error, record->error, sizeof state->record.error);
+    coordinator_enqueue(c, row);
+    coordinator_sort_queue(c);
+    coordinator_emit(c, ACTION_RETRY)->trial = row;
+    return true;
+}
+
+static void interrupt(struct coordinator *c, int32_t row, const struct record *record) {
+    struct trial_state *state = coordinator_at(c, row);
+    int64_t lost = state->record.flops_lost;
+    state->record = *record;
+    state->record.index = row;
+    state->record.status = TRIAL_INTERRUPTED;
+    state->record.flops_lost = lost;
+    state->record.attempt = state->attempts;
+    ledger_settle(&c->ledger, state->reserved, 0);
+    state->reserved = 0;
+    c->n_open--;
+    coordinator_emit(c, ACTION_SETTLED)->trial = row;
+}
+
+static void close_assignment(struct coordinator *c, int32_t worker, int32_t row) {
+    struct worker_state *state = &c->workers[worker];
+    for (int32_t i = 0; i < state->n_assigned; i++) {
+        if (state->assigned[i] != row || !state->open[i]) continue;
+        state->open[i] = false;
+        state->n_open--;
+    }
+}
+
+/* A worker whose trials die again and again, while others succeed, gets no more. */
+static void note_health(struct coordinator *c, int32_t worker, bool failed) {
+    struct worker_state *state = &c->workers[worker];
+    state->failures_in_row = failed ? state->failures_in_row + 1 : 0;
+    if (!failed) c->any_success = true;
+    bool others = c->n_alive > 1 && c->any_success;
+    if (!failed || !others || c->options.quarantine_after <= 0) return;
+    if (state->failures_in_row < c->options.quarantine_after || state->phase == WORKER_GONE) return;
+    if (state->phase == WORKER_BUSY) c->n_busy--;
+    state->phase = WORKER_GONE;
+    c->n_alive--;
+    coordinator_emit(c, ACTION_QUARANTINE)->worker = worker;
+}
+
+static void take_record(struct coordinator *c, const struct coordinator_event *event) {
+    const struct record *record = event->record;
+    int32_t row = record->index;
+    if (row < 0 || row >= c->n_trials || coordinator_at(c, row)->record.status != TRIAL_RUNNING) return;
+    close_assignment(c, event->worker, row);
+    bool failed = record->status == TRIAL_FAILED && event->transient;
+    if (record->status == TRIAL_INTERRUPTED || (failed && c->stopping))
+        interrupt(c, row, record);
+    else if (!failed || !retry(c, row, record))
+        settle(c, row, record);
+    note_health(c, event->worker, failed);
+}
+
+static void worker_lost(struct coordinator *c, int32_t worker) {
+    struct worker_state *state = &c->workers[worker];
+    if (state->phase == WORKER_GONE) return;
+    if (state->phase == WORKER_BUSY) c->n_busy--;
+    state->phase = WORKER_GONE;
+    c->n_alive--;
+    for (int32_t i = 0; i < state->n_assigned; i++) {
+        if (!state->open[i]) continue;
+        struct record record = coordinator_at(c, state->assigned[i])->record;
+        record.status = TRIAL_FAILED;
+        lvs_copy(record.error, sizeof record.error, "the worker was lost");
+        if (!retry(c, state->assigned[i], &record)) settle(c, state->assigned[i], &record);
+        state->open[i] = false;
+    }
+    state->n_open = 0;
+}
+
+/* Nothing can go on: every worker is gone, or a stop was asked for and all have come back. */
+static bool is_stuck(const struct coordinator *c) {
+    if (c->finished || c->n_busy > 0) return false;
+    return c->stopping || c->n_alive == 0;
+}
+
+enum lvs_status coordinator_handle(struct coordinator *c, const struct coordinator_event *event,
+                                   const struct coordinator_action **actions, int32_t *n_actions,
+                                   struct lvs_error *err) {
+    c->n_actions = 0;
+    enum lvs_status status = LVS_OK;
+    switch (event->kind) {
+    case EVENT_START:
+        status = coordinator_open_stages(c, 0, err);
+        break;
+    case EVENT_WORKER_READY:
+        worker_ready(c, event->worker);
+        break;
+    case EVENT_RECORD:
+        take_record(c, event);
+        break;
+    case EVENT_WORKER_LOST:
+        worker_lost(c, event->worker);
+        break;
+    case EVENT_STOP:
+        c->stopping = true;
+        break;
+    }
+    if (status == LVS_OK && !c->stopping) status = coordinator_end_stage_if_done(c, err);
+    if (status == LVS_OK) dispatch(c);
+    if (status == LVS_OK && is_stuck(c)) {
+        c->finished = true;
+        coordinator_emit(c, ACTION_FINISHED);
+    }
+    *actions = c->actions;
+    *n_actions = c->n_actions;
+    return status;
+}
+
+/* ---- reading ---- */
+
+int32_t coordinator_n_trials(const struct coordinator *c) {
+    return c->n_trials;
+}
+
+const struct trial *coordinator_trial(const struct coordinator *c, int32_t index) {
+    return &coordinator_at(c, index)->trial;
+}
+
+const struct record *coordinator_record(const struct coordinator *c, int32_t index) {
+    return &coordinator_at(c, index)->record;
+}
+
+bool coordinator_in_stage(const struct coordinator *c, int32_t index, int32_t stage) {
+    return coordinator_at(c, index)->stages >> stage & 1;
+}
+
+bool coordinator_evaluate_only(const struct coordinator *c, int32_t index) {
+    return coordinator_at(c, index)->evaluate_only;
+}
+
+int32_t coordinator_best(const struct coordinator *c) {
+    return c->best;
+}
+
+const struct ledger *coordinator_ledger(const struct coordinator *c) {
+    return &c->ledger;
+}
+
+bool coordinator_finished(const struct coordinator *c) {
+    return c->finished;
+}
+
+int32_t coordinator_open_trials(const struct coordinator *c) {
+    return c->n_open;
+}

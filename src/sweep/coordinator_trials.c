@@ -1,0 +1,105 @@
+/* The coordinator's rows: appended once, found by key through two hash tables, queued longest first. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "coordinator_internal.h"
+
+/* Keys are hashes already: their first eight digits index the table. */
+static uint32_t key_slot(const char *key, uint32_t table_size) {
+    uint32_t value = 0;
+    for (int i = 0; i < 8 && key[i]; i++) {
+        uint32_t digit = (uint32_t)(key[i] <= '9' ? key[i] - '0' : key[i] - 'a' + 10);
+        value = value << 4 | (digit & 15);
+    }
+    return value & (table_size - 1);
+}
+
+static const char *key_of(const struct coordinator *c, const int32_t *table, int32_t row) {
+    return table == c->by_eval_key ? coordinator_at(c, row)->trial.eval_key : coordinator_at(c, row)->trial.train_key;
+}
+
+/* The slot that holds the key, or the free one where it belongs. */
+static uint32_t table_slot(const struct coordinator *c, const int32_t *table, const char *key) {
+    uint32_t slot = key_slot(key, c->table_size);
+    while (table[slot] >= 0 && strcmp(key_of(c, table, table[slot]), key) != 0)
+        slot = (slot + 1) & (c->table_size - 1);
+    return slot;
+}
+
+static void table_insert(struct coordinator *c, int32_t *table, int32_t row) {
+    uint32_t slot = table_slot(c, table, key_of(c, table, row));
+    if (table[slot] < 0) table[slot] = row;
+}
+
+static void grow_tables(struct coordinator *c) {
+    c->table_size = c->table_size ? c->table_size * 2 : 1024;
+    c->by_eval_key = lvs_realloc(c->by_eval_key, c->table_size * sizeof *c->by_eval_key);
+    c->by_train_key = lvs_realloc(c->by_train_key, c->table_size * sizeof *c->by_train_key);
+    memset(c->by_eval_key, 0xff, c->table_size * sizeof *c->by_eval_key);
+    memset(c->by_train_key, 0xff, c->table_size * sizeof *c->by_train_key);
+    for (int32_t row = 0; row < c->n_trials; row++) {
+        table_insert(c, c->by_eval_key, row);
+        table_insert(c, c->by_train_key, row);
+    }
+}
+
+int32_t coordinator_append(struct coordinator *c, const struct trial *trial) {
+    if (c->n_trials == c->n_blocks * TRIALS_A_BLOCK) {
+        c->blocks = lvs_realloc(c->blocks, (size_t)(c->n_blocks + 1) * sizeof(void *));
+        c->blocks[c->n_blocks++] = lvs_calloc(TRIALS_A_BLOCK, sizeof(struct trial_state));
+    }
+    if ((uint32_t)c->n_trials * 2 >= c->table_size) grow_tables(c);
+    int32_t row = c->n_trials++;
+    struct trial_state *state = coordinator_at(c, row);
+    state->trial = *trial;
+    state->trial.index = row;
+    record_init(&state->record, &state->trial);
+    table_insert(c, c->by_eval_key, row);
+    table_insert(c, c->by_train_key, row);
+    return row;
+}
+
+int32_t coordinator_find_eval(const struct coordinator *c, const char *eval_key) {
+    return c->table_size ? c->by_eval_key[table_slot(c, c->by_eval_key, eval_key)] : -1;
+}
+
+int32_t coordinator_find_train(const struct coordinator *c, const char *train_key) {
+    return c->table_size ? c->by_train_key[table_slot(c, c->by_train_key, train_key)] : -1;
+}
+
+int64_t coordinator_counted(const struct coordinator *c, const struct record *record) {
+    return record->flops_training + (c->options.count_evaluation ? record->flops_evaluation : 0);
+}
+
+void coordinator_enqueue(struct coordinator *c, int32_t row) {
+    if (c->queue_tail == c->queue_capacity) {
+        /* Room at the front first: a long sweep must not grow the array for ever. */
+        memmove(c->queue, c->queue + c->queue_head, (size_t)(c->queue_tail - c->queue_head) * sizeof *c->queue);
+        c->queue_tail -= c->queue_head;
+        c->queue_head = 0;
+        if (c->queue_tail * 2 >= c->queue_capacity) {
+            c->queue_capacity = c->queue_capacity ? c->queue_capacity * 2 : 64;
+            c->queue = lvs_realloc(c->queue, (size_t)c->queue_capacity * sizeof *c->queue);
+        }
+    }
+    c->queue[c->queue_tail++] = row;
+    coordinator_at(c, row)->queued = true;
+}
+
+static __int128 planned(const struct coordinator *c, int32_t row) {
+    const struct trial_price *price = &coordinator_at(c, row)->trial.price;
+    return (__int128)price->training + price->evaluation;
+}
+
+static int longest_first(const void *left, const void *right, void *context) {
+    const struct coordinator *c = context;
+    int32_t a = *(const int32_t *)left, b = *(const int32_t *)right;
+    __int128 cost_a = planned(c, a);
+    __int128 cost_b = planned(c, b);
+    if (cost_a != cost_b) return cost_a > cost_b ? -1 : 1;
+    return a < b ? -1 : a > b;
+}
+
+void coordinator_sort_queue(struct coordinator *c) {
+    qsort_r(c->queue + c->queue_head, (size_t)(c->queue_tail - c->queue_head), sizeof *c->queue, longest_first, c);
+}

@@ -1,0 +1,49 @@
+/* Rank 0's loop: messages become events, actions become journal lines and messages. Owns the journal and the results.
+ */
+#pragma once
+#include "sweep_internal.h"
+
+struct outgoing {
+    int32_t worker;
+    struct assignment *assignment; /* owned */
+};
+
+struct driver {
+    const struct sweep_options *options;
+    const struct config *config;
+    struct sweep_facts *facts;
+    struct coordinator *coordinator;
+    struct results results;
+    struct journal *journal;
+    const struct setup *setup;     /* what workers are given; place differs */
+    int32_t n_workers, first_rank; /* worker w is rank first_rank + w */
+    struct worker *local;          /* rank 0's own worker, NULL without */
+    struct message *inbox;         /* the local worker's messages, in order */
+    int32_t n_inbox, inbox_capacity;
+    struct outgoing *outgoing;
+    int32_t n_outgoing, outgoing_capacity;
+    struct worker_hello *hellos; /* [n_workers] */
+    bool *has_hello, *is_lost;   /* [n_workers] */
+    struct progress *progress;   /* [n_workers] last words */
+    double started, published, busy_seconds;
+    int32_t n_retries, n_settled;
+    bool stopping, changed; /* changed: something to publish */
+    enum lvs_status fatal;
+    struct lvs_error fatal_error;
+};
+
+/* Journals an event and applies it to the table. */
+enum lvs_status driver_note(struct driver *driver, struct journal_event *event, struct lvs_error *err);
+/* Carries out the coordinator's actions: journal lines now, assignments queued until the journal is on disk. */
+enum lvs_status driver_carry_out(struct driver *driver, const struct coordinator_action *actions, int32_t n,
+                                 struct lvs_error *err);
+/* Runs until the sweep is finished, stopped or broken. */
+enum lvs_status driver_loop(struct driver *driver, struct lvs_error *err);
+
+/* ---- progress.c: what a person sees while it runs ---- */
+void progress_line(const struct driver *driver, bool last);
+void progress_settled(const struct driver *driver, const struct trial *trial, const struct record *record);
+
+/* ---- stop requests (signals) ---- */
+void stop_install(bool coordinates);
+bool stop_requested(void);

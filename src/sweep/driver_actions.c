@@ -1,0 +1,156 @@
+/* Actions of the coordinator as journal events and as assignments. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "driver.h"
+#include "lvsweep/log.h"
+
+enum lvs_status driver_note(struct driver *driver, struct journal_event *event, struct lvs_error *err) {
+    LVS_TRY(journal_append(driver->journal, event, err));
+    driver->changed = true;
+    return results_apply(&driver->results, event, err);
+}
+
+/* The row itself, the first time it is seen, and its membership in the stage. */
+static enum lvs_status note_member(struct driver *driver, int32_t index, int32_t stage, struct lvs_error *err) {
+    if (index >= driver->results.n_rows) {
+        struct journal_event made = journal_event_make(JOURNAL_TRIAL);
+        made.index = index;
+        made.stage = stage;
+        made.trial = coordinator_trial(driver->coordinator, index);
+        return driver_note(driver, &made, err);
+    }
+    if (driver->results.rows[index].stages >> stage & 1 && !driver->results.rows[index].outside) return LVS_OK;
+    struct journal_event member = journal_event_make(JOURNAL_MEMBER);
+    member.index = index;
+    member.stage = stage;
+    return driver_note(driver, &member, err);
+}
+
+static enum lvs_status note_admitted(struct driver *driver, const struct coordinator_action *action,
+                                     struct lvs_error *err) {
+    LVS_TRY(note_member(driver, action->trial, action->stage, err));
+    struct journal_event event = journal_event_make(JOURNAL_ADMITTED);
+    event.index = action->trial;
+    event.flops = coordinator_trial(driver->coordinator, action->trial)->price.counted;
+    return driver_note(driver, &event, err);
+}
+
+static enum lvs_status note_cut(struct driver *driver, const struct coordinator_action *action, struct lvs_error *err) {
+    LVS_TRY(note_member(driver, action->trial, action->stage, err));
+    if (driver->results.rows[action->trial].record.status == TRIAL_CUT) return LVS_OK;
+    char reason[128];
+    const struct trial *trial = coordinator_trial(driver->coordinator, action->trial);
+    snprintf(reason, sizeof reason, "%.4g FLOPs do not fit what was left of the budget", (double)trial->price.counted);
+    struct journal_event event = journal_event_make(JOURNAL_CUT);
+    event.index = action->trial;
+    event.text = reason;
+    return driver_note(driver, &event, err);
+}
+
+static enum lvs_status queue_assignment(struct driver *driver, const struct coordinator_action *action,
+                                        struct lvs_error *err) {
+    struct assignment *assignment = lvs_calloc(1, sizeof *assignment);
+    assignment->n_trials = action->n_trials;
+    assignment->attempt = action->attempt;
+    assignment->evaluate_only = coordinator_evaluate_only(driver->coordinator, action->trials[0]);
+    for (int32_t i = 0; i < action->n_trials; i++)
+        assignment->trials[i] = *coordinator_trial(driver->coordinator, action->trials[i]);
+    if (driver->n_outgoing == driver->outgoing_capacity) {
+        driver->outgoing_capacity = driver->outgoing_capacity ? driver->outgoing_capacity * 2 : 16;
+        driver->outgoing = lvs_realloc(driver->outgoing, (size_t)driver->outgoing_capacity * sizeof *driver->outgoing);
+    }
+    driver->outgoing[driver->n_outgoing++] = (struct outgoing){.worker = action->worker, .assignment = assignment};
+    for (int32_t i = 0; i < action->n_trials; i++) {
+        struct journal_event event = journal_event_make(JOURNAL_ASSIGNED);
+        event.index = action->trials[i];
+        event.worker = driver->first_rank + action->worker;
+        event.attempt = action->attempt;
+        event.host = driver->hellos[action->worker].host;
+        event.device = driver->hellos[action->worker].device.name;
+        LVS_TRY(driver_note(driver, &event, err));
+    }
+    return LVS_OK;
+}
+
+static enum lvs_status note_settled(struct driver *driver, const struct coordinator_action *action,
+                                    struct lvs_error *err) {
+    struct record record = *coordinator_record(driver->coordinator, action->trial);
+    struct journal_event came = journal_event_make(JOURNAL_RECORD);
+    came.index = action->trial;
+    came.record = &record;
+    LVS_TRY(driver_note(driver, &came, err));
+    bool interrupted = record.status == TRIAL_INTERRUPTED;
+    struct journal_event settle = journal_event_make(JOURNAL_SETTLE);
+    settle.index = action->trial;
+    bool with_evaluation = driver->config->count == COUNT_TRAINING_EVALUATION;
+    int64_t counted = record.flops_training + (with_evaluation ? record.flops_evaluation : 0);
+    int64_t most = coordinator_trial(driver->coordinator, action->trial)->price.counted;
+    settle.flops = interrupted ? 0 : counted < most ? counted : most;
+    settle.lost = interrupted ? 0 : record.flops_lost;
+    LVS_TRY(driver_note(driver, &settle, err));
+    driver->n_settled++;
+    if (record.seconds > 0) driver->busy_seconds += record.seconds;
+    progress_settled(driver, coordinator_trial(driver->coordinator, action->trial), &record);
+    return LVS_OK;
+}
+
+static enum lvs_status note_retry(struct driver *driver, const struct coordinator_action *action,
+                                  struct lvs_error *err) {
+    const struct record *record = coordinator_record(driver->coordinator, action->trial);
+    const struct trial *trial = coordinator_trial(driver->coordinator, action->trial);
+    log_warning("%s: attempt %d failed: %s; it is tried again", trial->name, record->attempt, record->error);
+    driver->n_retries++;
+    struct journal_event event = journal_event_make(JOURNAL_STATUS);
+    event.index = action->trial;
+    event.status = TRIAL_PENDING;
+    event.text = record->error;
+    return driver_note(driver, &event, err);
+}
+
+static enum lvs_status note_best(struct driver *driver, const struct coordinator_action *action,
+                                 struct lvs_error *err) {
+    if (driver->results.stage_best[action->stage] == action->trial) return LVS_OK;
+    struct journal_event event = journal_event_make(JOURNAL_BEST);
+    event.stage = action->stage;
+    event.index = action->trial;
+    if (action->trial >= 0)
+        event.value = metric_value(&driver->results, &driver->results.rows[action->trial], driver->config->metric);
+    return driver_note(driver, &event, err);
+}
+
+static enum lvs_status carry_out_one(struct driver *driver, const struct coordinator_action *action,
+                                     struct lvs_error *err) {
+    switch (action->kind) {
+    case ACTION_ASSIGN:
+        return queue_assignment(driver, action, err);
+    case ACTION_ADMITTED:
+        return note_admitted(driver, action, err);
+    case ACTION_REUSED:
+        return note_member(driver, action->trial, action->stage, err);
+    case ACTION_CUT:
+        return note_cut(driver, action, err);
+    case ACTION_SETTLED:
+        return note_settled(driver, action, err);
+    case ACTION_RETRY:
+        return note_retry(driver, action, err);
+    case ACTION_STAGE_END:
+        return note_best(driver, action, err);
+    case ACTION_QUARANTINE:
+        log_warning("rank %d failed too often in a row while others succeeded: it gets no more work",
+                    driver->first_rank + action->worker);
+        return LVS_OK;
+    case ACTION_STAGE_BEGIN:
+    case ACTION_FINISHED:
+        return LVS_OK;
+    }
+    return LVS_OK;
+}
+
+enum lvs_status driver_carry_out(struct driver *driver, const struct coordinator_action *actions, int32_t n,
+                                 struct lvs_error *err) {
+    for (int32_t i = 0; i < n; i++)
+        LVS_TRY(carry_out_one(driver, &actions[i], err));
+    return LVS_OK;
+}

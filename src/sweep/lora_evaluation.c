@@ -1,0 +1,290 @@
+/* Evaluation of one adapter inside a trainer process: losses, forecasts, baselines, and their counted FLOPs. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runner_lora_internal.h"
+
+void evaluation_free(struct evaluation *evaluation) {
+    for (int32_t i = 0; i < evaluation->n_forecasts; i++)
+        trial_forecast_free(&evaluation->forecasts[i]);
+    evaluation->n_forecasts = 0;
+}
+
+static const struct flops_convention *convention_of(const struct lora_runner *runner) {
+    return flops_convention_find(runner->config->convention);
+}
+
+static enum lvs_status measure_loss(struct lora_runner *runner, const struct evaluated *evaluated,
+                                    const struct settings *settings, enum split_part part, struct loss_metrics *out,
+                                    int64_t *flops, struct lvs_error *err) {
+    const struct window_cache *cache;
+    struct flops_shape shape = lora_runner_shape(runner, settings, evaluated->adapters != NULL);
+    LVS_TRY(lora_runner_windows(runner, settings, part, &cache, err));
+    *flops +=
+        flops_evaluation(convention_of(runner), &shape, cache->windows.n_windows, settings->batch, settings->context);
+    return validation_loss(evaluated, &cache->windows, cache->n_values, settings->batch, out, err);
+}
+
+/* ---- forecasts ---- */
+
+/* Everything a forecast task points to. */
+struct task_parts {
+    struct scaling scaling;
+    struct text_format format;
+    int32_t *rows;
+    struct forecast_task task;
+};
+
+static void task_free(struct task_parts *parts) {
+    scaling_free(&parts->scaling);
+    free(parts->rows);
+}
+
+static enum lvs_status task_make(struct lora_runner *runner, const struct settings *settings, enum split_part part,
+                                 const struct series_choice *choice, const double *scores, struct task_parts *out,
+                                 struct lvs_error *err) {
+    const struct material *material = &runner->material;
+    *out = (struct task_parts){0};
+    LVS_TRY(material_scaling(material, settings, &out->scaling, err));
+    out->format = material_format(material, settings);
+    out->rows = lvs_malloc((size_t)material->split.n[part] * sizeof *out->rows);
+    int32_t n = series_choice_apply(choice, material->split.rows[part], material->split.n[part], scores,
+                                    (uint64_t)runner->config->split_seed, out->rows);
+    out->task = (struct forecast_task){.set = &material->set,
+                                       .scaling = &out->scaling,
+                                       .format = &out->format,
+                                       .tokenizer = &material->tokenizer,
+                                       .rows = out->rows,
+                                       .n_rows = n,
+                                       .settings = settings};
+    return LVS_OK;
+}
+
+static const struct series_choice every_series_of_split;
+
+/* Scores for `worst:n`: the bare model's error on every series, measured once a trainer process. */
+static enum lvs_status untrained_scores(struct lora_runner *runner, const struct settings *settings, const double **out,
+                                        struct lvs_error *err) {
+    *out = runner->untrained_scores;
+    if (*out) return LVS_OK;
+    struct evaluated bare = {.model = runner->model};
+    struct task_parts parts;
+    struct forecast_set set = {0};
+    struct forecast_metrics metrics;
+    LVS_TRY(task_make(runner, settings, SPLIT_VALIDATION, &every_series_of_split, NULL, &parts, err));
+    double *scores = lvs_malloc((size_t)parts.task.n_rows * sizeof *scores);
+    enum lvs_status status = forecast_make(&bare, &parts.task, false, &set, err);
+    if (status == LVS_OK) forecast_measure(&set, &parts.scaling, &metrics, scores);
+    forecast_set_free(&set);
+    task_free(&parts);
+    if (status == LVS_OK)
+        *out = runner->untrained_scores = scores;
+    else
+        free(scores);
+    return status;
+}
+
+/* Sequences are priced at their mean prompt and continuation: the sum over lengths is linear to rounding. */
+static int64_t forecast_flops(const struct lora_runner *runner, const struct settings *settings,
+                              const struct forecast_set *set, bool adapted) {
+    int64_t sequences = (int64_t)set->n_series * set->samples;
+    if (sequences == 0) return 0;
+    struct flops_shape shape = lora_runner_shape(runner, settings, adapted);
+    return sequences * flops_generation(convention_of(runner), &shape, set->n_prompt_tokens / sequences,
+                                        set->n_new_tokens / sequences, true);
+}
+
+static int compare_doubles(const void *left, const void *right) {
+    double a = *(const double *)left, b = *(const double *)right;
+    return a < b ? -1 : a > b;
+}
+
+/* Quantiles over the valid samples of one value. */
+static void sample_quantiles(const struct forecast_set *set, size_t cell, double *scratch, double out[3]) {
+    static const double percent[3] = {50, 5, 95};
+    size_t cells = (size_t)set->n_series * (size_t)set->horizon * (size_t)set->n_channel;
+    int32_t n = 0;
+    for (int32_t s = 0; s < set->samples; s++) {
+        double value = set->predicted[(size_t)s * cells + cell];
+        if (!isnan(value)) scratch[n++] = value;
+    }
+    qsort(scratch, (size_t)n, sizeof *scratch, compare_doubles);
+    for (int k = 0; k < 3; k++)
+        out[k] = n > 0 ? percentile_linear(scratch, n, percent[k]) : NAN;
+}
+
+static void forecast_to_units(const struct lora_runner *runner, const struct scaling *scaling,
+                              const struct forecast_set *set, enum split_part part, struct trial_forecast *out) {
+    const struct series_set *data = &runner->material.set;
+    size_t cells = (size_t)set->n_series * (size_t)set->horizon * (size_t)set->n_channel;
+    *out = (struct trial_forecast){
+        .part = part, .n_series = set->n_series, .n_time = set->horizon, .n_channel = set->n_channel};
+    out->series = lvs_malloc((size_t)set->n_series * sizeof *out->series);
+    out->time = lvs_malloc((size_t)set->horizon * sizeof *out->time);
+    out->observed = lvs_malloc(cells * sizeof *out->observed);
+    out->predicted = lvs_malloc(cells * sizeof *out->predicted);
+    if (set->samples > 1) {
+        out->low = lvs_malloc(cells * sizeof *out->low);
+        out->high = lvs_malloc(cells * sizeof *out->high);
+    }
+    for (int32_t t = 0; t < set->horizon; t++)
+        out->time[t] = set->history + t < data->n_time ? data->time[set->history + t] : NAN;
+    for (int32_t i = 0; i < set->n_series; i++)
+        out->series[i] = data->id[set->rows[i]];
+    double *scratch = lvs_malloc((size_t)set->samples * sizeof *scratch);
+    for (size_t cell = 0; cell < cells; cell++) {
+        size_t series = cell / (size_t)set->n_channel / (size_t)set->horizon, channel = cell % (size_t)set->n_channel;
+        double factor = scaling->factor[(size_t)set->rows[series] * (size_t)set->n_channel + channel], quantiles[3];
+        sample_quantiles(set, cell, scratch, quantiles);
+        out->observed[cell] = set->observed[cell] * factor;
+        out->predicted[cell] = quantiles[0] * factor;
+        if (out->low) out->low[cell] = quantiles[1] * factor;
+        if (out->high) out->high[cell] = quantiles[2] * factor;
+    }
+    free(scratch);
+}
+
+static enum lvs_status measure_forecasts(struct lora_runner *runner, const struct evaluated *evaluated,
+                                         const struct settings *settings, enum split_part part, struct evaluation *out,
+                                         struct lvs_error *err) {
+    const double *scores = NULL;
+    struct task_parts parts;
+    struct forecast_set set = {0};
+    if (settings->series.worst > 0 && part == SPLIT_VALIDATION)
+        LVS_TRY(untrained_scores(runner, settings, &scores, err));
+    LVS_TRY(task_make(runner, settings, part, &settings->series, scores, &parts, err));
+    enum lvs_status status = forecast_make(evaluated, &parts.task, true, &set, err);
+    if (status == LVS_OK) {
+        forecast_measure(&set, &parts.scaling, &out->metrics[part], NULL);
+        forecast_to_units(runner, &parts.scaling, &set, part, &out->forecasts[out->n_forecasts++]);
+        out->flops += forecast_flops(runner, settings, &set, evaluated->adapters != NULL);
+    }
+    forecast_set_free(&set);
+    task_free(&parts);
+    return status;
+}
+
+static void evaluation_unknown(struct evaluation *out) {
+    struct trial nothing = {0};
+    struct record unknown;
+    record_init(&unknown, &nothing);
+    memset(out, 0, sizeof *out);
+    for (int part = 0; part < SPLIT_COUNT; part++) {
+        out->loss[part] = unknown.val_loss;
+        out->metrics[part] = unknown.val;
+    }
+}
+
+enum lvs_status evaluation_run(struct lora_runner *runner, const struct evaluated *evaluated,
+                               const struct settings *settings, struct evaluation *out, struct lvs_error *err) {
+    evaluation_unknown(out);
+    enum lvs_status status = LVS_OK;
+    for (int part = SPLIT_VALIDATION; status == LVS_OK && part < SPLIT_COUNT; part++) {
+        if (settings->loss && settings->loss_on >> part & 1)
+            status =
+                measure_loss(runner, evaluated, settings, (enum split_part)part, &out->loss[part], &out->flops, err);
+        if (status == LVS_OK && settings->forecast_on >> part & 1)
+            status = measure_forecasts(runner, evaluated, settings, (enum split_part)part, out, err);
+    }
+    if (status != LVS_OK) evaluation_free(out);
+    return status;
+}
+
+enum lvs_status evaluation_periodic(struct lora_runner *runner, const struct evaluated *evaluated,
+                                    const struct settings *settings, double *loss, double *mae_scaled, int64_t *flops,
+                                    struct lvs_error *err) {
+    *loss = *mae_scaled = NAN;
+    if (settings->every_metric == EVERY_METRIC_LOSS) {
+        struct loss_metrics metrics;
+        LVS_TRY(measure_loss(runner, evaluated, settings, SPLIT_VALIDATION, &metrics, flops, err));
+        *loss = metrics.loss;
+        return LVS_OK;
+    }
+    struct settings few = *settings;
+    few.horizon = (struct amount){.unit = AMOUNT_POINTS, .value = settings->every_horizon};
+    few.samples = 1;
+    struct task_parts parts;
+    struct forecast_set set = {0};
+    struct forecast_metrics metrics;
+    LVS_TRY(task_make(runner, &few, SPLIT_VALIDATION, &settings->every_series, NULL, &parts, err));
+    enum lvs_status status = forecast_make(evaluated, &parts.task, false, &set, err);
+    if (status == LVS_OK) {
+        forecast_measure(&set, &parts.scaling, &metrics, NULL);
+        *mae_scaled = metrics.mae_scaled_mean;
+        *flops += forecast_flops(runner, &few, &set, evaluated->adapters != NULL);
+    }
+    forecast_set_free(&set);
+    task_free(&parts);
+    return status;
+}
+
+/* ---- baselines ---- */
+
+static void baseline_key(const struct lora_runner *runner, const struct settings *settings, int32_t kind,
+                         char out[LVS_HASH_TEXT]) {
+    struct strbuf text;
+    strbuf_init(&text);
+    config_write_effective(runner->config, settings, KEY_EFFECT_TRAIN | KEY_EFFECT_EVALUATE, &text);
+    strbuf_printf(&text, "baseline=%d\ncontext=%d\ndecimals=%d\ndata=%s\nweights=%s\n", kind, settings->context,
+                  settings->decimals, runner->material.set.hash, runner->weights_hash);
+    hash_bytes(text.text, text.length, out);
+    strbuf_free(&text);
+}
+
+static struct baseline baseline_of(const struct lora_runner *runner, const struct settings *settings, int32_t kind) {
+    struct baseline baseline;
+    baseline_init(&baseline, (enum baseline_kind)kind);
+    baseline.context = settings->context;
+    baseline.decimals = settings->decimals;
+    baseline_key(runner, settings, kind, baseline.key);
+    return baseline;
+}
+
+static enum lvs_status untrained_baseline(struct lora_runner *runner, const struct settings *settings,
+                                          const struct runner_sink *sink, struct lvs_error *err) {
+    struct evaluated bare = {.model = runner->model};
+    struct evaluation evaluation;
+    struct baseline baseline = baseline_of(runner, settings, BASELINE_UNTRAINED);
+    double before = clock_now();
+    LVS_TRY(evaluation_run(runner, &bare, settings, &evaluation, err));
+    baseline.seconds = clock_now() - before;
+    baseline.val_loss = evaluation.loss[SPLIT_VALIDATION];
+    baseline.test_loss = evaluation.loss[SPLIT_TEST];
+    baseline.val = evaluation.metrics[SPLIT_VALIDATION];
+    baseline.test = evaluation.metrics[SPLIT_TEST];
+    baseline.flops_evaluation = evaluation.flops;
+    evaluation_free(&evaluation);
+    sink->baseline(sink->context, &baseline);
+    return LVS_OK;
+}
+
+static enum lvs_status simple_baseline(struct lora_runner *runner, const struct settings *settings,
+                                       enum baseline_kind kind, const struct runner_sink *sink, struct lvs_error *err) {
+    struct baseline baseline = baseline_of(runner, settings, kind);
+    for (int part = SPLIT_VALIDATION; part < SPLIT_COUNT; part++) {
+        if (!(settings->forecast_on >> part & 1)) continue;
+        struct task_parts parts;
+        struct forecast_set set = {0};
+        LVS_TRY(task_make(runner, settings, (enum split_part)part, &every_series_of_split, NULL, &parts, err));
+        enum lvs_status status = forecast_baseline(kind, &parts.task, &set, err);
+        if (status == LVS_OK)
+            forecast_measure(&set, &parts.scaling, part == SPLIT_TEST ? &baseline.test : &baseline.val, NULL);
+        forecast_set_free(&set);
+        task_free(&parts);
+        LVS_TRY(status);
+    }
+    sink->baseline(sink->context, &baseline);
+    return LVS_OK;
+}
+
+enum lvs_status evaluation_baselines(struct lora_runner *runner, const struct trial *trial,
+                                     const struct runner_sink *sink, struct lvs_error *err) {
+    const struct settings *settings = &trial->settings;
+    LVS_TRY(untrained_baseline(runner, settings, sink, err));
+    if (!settings->forecast_on) return LVS_OK;
+    if (settings->baselines >> BASELINE_LAST_VALUE & 1)
+        LVS_TRY(simple_baseline(runner, settings, BASELINE_LAST_VALUE, sink, err));
+    if (settings->baselines >> BASELINE_MEAN & 1) LVS_TRY(simple_baseline(runner, settings, BASELINE_MEAN, sink, err));
+    return LVS_OK;
+}

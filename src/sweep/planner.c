@@ -1,0 +1,162 @@
+/* The planner: a stage's points as trials with names, keys and prices. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "facts_internal.h"
+#include "lvsweep/grid.h"
+
+void stage_points_free(struct stage_points *points) {
+    free(points->trials);
+    *points = (struct stage_points){0};
+}
+
+static enum lvs_status adapter_hash(const struct config *config, const char *folder, char out[LVS_HASH_TEXT],
+                                    struct lvs_error *err) {
+    char whole[LVS_PATH_MAX], file[LVS_PATH_MAX];
+    LVS_TRY(file_resolve(whole, config->folder, folder, err));
+    LVS_TRY(file_join(file, whole, "adapter_model.safetensors", err));
+    return hash_file(file, out, err);
+}
+
+static void split_hash(const struct split *split, char out[LVS_HASH_TEXT]) {
+    struct strbuf bytes;
+    strbuf_init(&bytes);
+    for (int part = 0; part < SPLIT_COUNT; part++) {
+        strbuf_add_bytes(&bytes, (const char *)&split->n[part], sizeof split->n[part]);
+        strbuf_add_bytes(&bytes, (const char *)split->rows[part], (size_t)split->n[part] * sizeof(int32_t));
+    }
+    strbuf_add_bytes(&bytes, (const char *)split->time_cut, sizeof split->time_cut);
+    hash_bytes(bytes.text, bytes.length, out);
+    strbuf_free(&bytes);
+}
+
+static enum lvs_status identity_make(const struct sweep_planner *planner, const struct settings *settings,
+                                     const struct trial *best, struct trial_identity *out, struct lvs_error *err) {
+    const struct sweep_facts *facts = planner->facts;
+    memset(out, 0, sizeof *out);
+    lvs_copy(out->data_hash, sizeof out->data_hash, facts->material.set.hash);
+    split_hash(&facts->material.split, out->split_hash);
+    lvs_copy(out->weights_hash, sizeof out->weights_hash, facts->weights_hash);
+    lvs_copy(out->backend, sizeof out->backend, facts->backend);
+    lvs_copy(out->precision, sizeof out->precision, facts->precision);
+    if (strcmp(settings->from_adapter, "none") == 0 || !settings->from_adapter[0]) return LVS_OK;
+    if (strcmp(settings->from_adapter, "best") != 0)
+        return adapter_hash(planner->config, settings->from_adapter, out->parent_key, err);
+    if (best) lvs_copy(out->parent_key, sizeof out->parent_key, best->train_key);
+    return LVS_OK;
+}
+
+/* `fill`: as many steps as what is left for the stage buys after its own evaluation. */
+static enum lvs_status resolve_fill(const struct sweep_planner *planner, int32_t stage, __int128 budget_left,
+                                    struct settings *settings, struct lvs_error *err) {
+    if (settings->steps.unit != AMOUNT_FILL) return LVS_OK;
+    struct trial_price price;
+    settings->steps = (struct amount){.unit = AMOUNT_COUNT, .value = 1};
+    LVS_TRY(trial_price_make(planner->config, planner->facts, settings, &price, err));
+    double share = planner->config->stages[stage].share;
+    __int128 room = share > 0 ? (__int128)(planner->config->flops_cap * share / 100) : budget_left;
+    if (room > budget_left) room = budget_left;
+    __int128 steps = (room - (price.counted - price.training)) / price.step;
+    if (steps < 1)
+        return lvs_fail(err, LVS_BUDGET, "[stage.%s] steps = fill: what is left of the budget does not buy one step",
+                        planner->config->stages[stage].name);
+    settings->steps.value = steps > 100000000 ? 1e8 : (double)steps;
+    return LVS_OK;
+}
+
+static enum lvs_status point_make(const struct sweep_planner *planner, int32_t stage, const struct trial *best,
+                                  __int128 budget_left, const struct settings *settings, struct trial *out,
+                                  struct lvs_error *err) {
+    memset(out, 0, sizeof *out);
+    out->settings = *settings;
+    out->stage = stage;
+    out->parent = best ? best->index : -1;
+    out->pack_width = 1;
+    if (best && strcmp(settings->from_adapter, "best") == 0)
+        lvs_copy(out->parent_name, sizeof out->parent_name, best->name);
+    LVS_TRY(resolve_fill(planner, stage, budget_left, &out->settings, err));
+    LVS_TRY(trial_price_make(planner->config, planner->facts, &out->settings, &out->price, err));
+    struct trial_identity identity;
+    LVS_TRY(identity_make(planner, &out->settings, best, &identity, err));
+    trial_keys_make(planner->config, out, &identity);
+    trial_name_make(planner->config, out);
+    return LVS_OK;
+}
+
+static bool first_of_kind(struct sweep_planner *planner, const struct settings *settings) {
+    for (int32_t i = 0; i < planner->n_measured; i++)
+        if (planner->measured[i].context == settings->context && planner->measured[i].decimals == settings->decimals)
+            return false;
+    if (planner->n_measured == PLANNER_MAX_BASELINES) return false;
+    planner->measured[planner->n_measured].context = settings->context;
+    planner->measured[planner->n_measured++].decimals = settings->decimals;
+    return true;
+}
+
+/* The first trial of every (context, decimals) in the sweep also measures the untrained model, and pays for it. */
+static enum lvs_status add_baselines(struct sweep_planner *planner, struct stage_points *points,
+                                     struct lvs_error *err) {
+    for (int32_t i = 0; i < points->n; i++) {
+        struct trial *trial = &points->trials[i];
+        bool wanted = trial->settings.baselines >> BASELINE_UNTRAINED & 1;
+        if (!wanted || !first_of_kind(planner, &trial->settings)) continue;
+        int64_t price;
+        LVS_TRY(evaluation_price(planner->config, planner->facts, &trial->settings, false, &price, err));
+        trial->baseline = 1;
+        trial->price.evaluation += price;
+        if (planner->config->count == COUNT_TRAINING_EVALUATION) trial->price.counted += price;
+    }
+    return LVS_OK;
+}
+
+static enum lvs_status planner_points(void *context, int32_t stage, const struct trial *best, __int128 budget_left,
+                                      struct stage_points *out, struct lvs_error *err) {
+    struct sweep_planner *planner = context;
+    struct grid_points grid = {0};
+    enum lvs_status status = grid_stage_trials(planner->config, stage, best ? &best->settings : NULL, &grid, err);
+    out->trials = lvs_calloc((size_t)grid.n_points, sizeof *out->trials);
+    for (int32_t i = 0; status == LVS_OK && i < grid.n_points; i++) {
+        status = point_make(planner, stage, best, budget_left, &grid.settings[i], &out->trials[i], err);
+        out->n = i + 1;
+    }
+    grid_points_free(&grid);
+    if (status == LVS_OK) status = add_baselines(planner, out, err);
+    if (status != LVS_OK) stage_points_free(out);
+    return status;
+}
+
+struct planner sweep_planner_make(struct sweep_planner *context) {
+    return (struct planner){.context = context, .stage_points = planner_points};
+}
+
+void coordinator_options_make(const struct config *config, const struct sweep_facts *facts, int32_t n_workers,
+                              struct coordinator_options *out) {
+    double *share = lvs_calloc((size_t)config->n_stages, sizeof *share);
+    bool *from_best = lvs_calloc((size_t)config->n_stages, sizeof *from_best);
+    for (int32_t i = 0; i < config->n_stages; i++) {
+        share[i] = config->stages[i].share;
+        from_best[i] = config->stages[i].from_best;
+    }
+    *out = (struct coordinator_options){
+        .n_stages = config->n_stages,
+        .n_workers = n_workers,
+        .stage_share = share,
+        .stage_from_best = from_best,
+        .flops_cap = config->flops_cap,
+        .trials_cap = (int32_t)config->trials_cap,
+        .over = (enum over_mode)config->over,
+        .lost = (enum lost_mode)config->lost,
+        .count_evaluation = config->count == COUNT_TRAINING_EVALUATION,
+        .retries = config->retries,
+        .quarantine_after = config->quarantine_after,
+        .pack = config->pack > 0 ? config->pack : 1,
+        .pack_spread = true,
+        .n_channel = facts->material.set.n_channel,
+    };
+    lvs_copy(out->metric, sizeof out->metric, config->metric);
+}
+
+void coordinator_options_free(struct coordinator_options *options) {
+    free((void *)options->stage_share);
+    free((void *)options->stage_from_best);
+}

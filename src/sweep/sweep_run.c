@@ -1,0 +1,493 @@
+/* A sweep from start to end, on every rank: rank 0 prepares and drives, the others work, all write results.h5. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "driver.h"
+#include "lvsweep/log.h"
+#include "lvsweep/version.h"
+
+/* ---- launch ---- */
+
+/* Under srun with the wrong MPI plugin every task believes to be alone and would run the whole sweep. */
+static enum lvs_status check_launch(struct lvs_error *err) {
+    const char *tasks = getenv("SLURM_STEP_NUM_TASKS");
+    if (protocol_size() == 1 && tasks && atoi(tasks) > 1)
+        return lvs_fail(err, LVS_LAUNCH,
+                        "launch: %s processes each believe to be rank 0 of 1 (SLURM step %s.%s has %s tasks). MPI and "
+                        "srun do not meet. Try: srun --mpi=pmix lvsweep grid.ini, or mpirun lvsweep grid.ini; lvsweep "
+                        "doctor shows more. Nothing was started (exit 7)",
+                        tasks, getenv("SLURM_JOB_ID") ? getenv("SLURM_JOB_ID") : "?",
+                        getenv("SLURM_STEP_ID") ? getenv("SLURM_STEP_ID") : "?", tasks);
+    return LVS_OK;
+}
+
+/* ---- rank 0: before anything starts ---- */
+
+struct prepared {
+    struct config *config;
+    struct sweep_facts *facts;
+    struct results known; /* replayed from an earlier run; n_rows = 0 without */
+    bool resumes;
+};
+
+static enum lvs_status rename_old_output(const char *output, struct lvs_error *err) {
+    char old[LVS_PATH_MAX + 32], stamp[24];
+    time_t now = time(NULL);
+    strftime(stamp, sizeof stamp, "%Y%m%dT%H%M%S", localtime(&now));
+    snprintf(old, sizeof old, "%s.%s", output, stamp);
+    if (rename(output, old) != 0)
+        return lvs_fail(err, LVS_OUTPUT, "%s: cannot rename to %s: %s", output, old, strerror(errno));
+    log_info("--fresh: the old folder is now %s", old);
+    return LVS_OK;
+}
+
+static enum lvs_status open_output(const struct sweep_options *options, struct prepared *out, struct lvs_error *err) {
+    char journal[LVS_PATH_MAX];
+    const char *output = out->config->output;
+    if (options->fresh && file_exists(output)) LVS_TRY(rename_old_output(output, err));
+    LVS_TRY(file_make_folder(output, err));
+    LVS_TRY(file_join(journal, output, RESULTS_JOURNAL, err));
+    out->resumes = file_exists(journal);
+    if (out->resumes) return results_read(output, &out->known, err);
+    results_init(&out->known, output);
+    return LVS_OK;
+}
+
+static enum lvs_status prepare(const struct sweep_options *options, struct prepared *out, struct lvs_error *err) {
+    struct config_source source = {
+        .path = options->ini, .sets = options->sets, .n_sets = options->n_sets, .check_files = true};
+    LVS_TRY(config_parse(&source, &out->config, err));
+    if (options->output) LVS_TRY(file_resolve(out->config->output, ".", options->output, err));
+    LVS_TRY(sweep_facts_make(out->config, &out->facts, err));
+    struct plan plan;
+    enum lvs_status status = open_output(options, out, err);
+    if (status != LVS_OK) return status;
+    status = plan_make(out->config, out->facts, out->resumes ? &out->known : NULL, &plan, err);
+    if (status == LVS_OK) status = plan_check(out->config, &plan, err);
+    plan_free(&plan);
+    return status;
+}
+
+static void prepared_free(struct prepared *prepared) {
+    results_free(&prepared->known);
+    sweep_facts_destroy(prepared->facts);
+    config_destroy(prepared->config);
+}
+
+/* ---- setup to and from ranks ---- */
+
+static void make_setup(const struct sweep_options *options, const struct prepared *prepared, struct setup *out) {
+    *out = (struct setup){.text = prepared->config->text,
+                          .path = prepared->config->path,
+                          .folder = prepared->config->folder,
+                          .output = prepared->config->output,
+                          .sets = options->sets};
+    out->head.n_sets = options->n_sets;
+    out->head.in_process = options->in_process;
+    lvs_copy(out->head.backend, sizeof out->head.backend, sweep_facts_backend(prepared->facts));
+    lvs_copy(out->head.precision, sizeof out->head.precision, sweep_facts_precision(prepared->facts));
+    lvs_copy(out->head.place.output, sizeof out->head.place.output, prepared->config->output);
+}
+
+/* Completes a rank's own place. */
+static enum lvs_status find_place(struct setup *setup, const struct config *config, int32_t local_index,
+                                  int32_t local_count, struct lvs_error *err) {
+    struct worker_place *place = &setup->head.place;
+    place->worker = protocol_rank();
+    place->local_index = local_index;
+    place->local_count = local_count;
+    place->threads = placement_threads(config, local_count);
+    if (strcmp(setup->head.backend, "cuda") != 0) return LVS_OK;
+    return placement_choose(local_index, local_count, placement_visible_gpus(), config->oversubscribe_gpu,
+                            &place->device_index, err);
+}
+
+static enum lvs_status tell_workers(enum message_kind kind, const void *payload, size_t length, struct lvs_error *err) {
+    for (int rank = 1; rank < protocol_size(); rank++)
+        LVS_TRY(protocol_send(rank, kind, payload, length, err));
+    return LVS_OK;
+}
+
+/* ---- a worker rank ---- */
+
+static void send_to_coordinator(void *context, enum message_kind kind, const void *payload, size_t length) {
+    (void)context;
+    struct lvs_error err;
+    protocol_send(0, kind, payload, length, &err);
+}
+
+static struct message wait_for_message(void) {
+    struct backoff backoff = {0};
+    struct message message;
+    while (!protocol_receive(&message))
+        backoff_wait(&backoff, false);
+    return message;
+}
+
+static enum lvs_status start_worker(const struct message *message, int32_t local_index, int32_t local_count,
+                                    struct worker **out, struct lvs_error *err) {
+    struct setup setup;
+    struct config *config = NULL;
+    struct worker_outbox outbox = {.send = send_to_coordinator};
+    LVS_TRY(setup_unpack(message->payload, message->length, &setup, err));
+    enum lvs_status status = setup_parse_config(&setup, &config, err);
+    if (status == LVS_OK) status = find_place(&setup, config, local_index, local_count, err);
+    if (status == LVS_OK) status = worker_create(&setup, &outbox, out, err);
+    config_destroy(config);
+    free((void *)setup.sets);
+    return status;
+}
+
+/* Serves until rank 0 says END; its payload says whether results.h5 is to be written together. */
+static int32_t work(int32_t local_index, int32_t local_count) {
+    struct worker *worker = NULL;
+    struct lvs_error err = {0};
+    struct backoff backoff = {0};
+    int32_t publish = 0;
+    for (bool over = false; !over;) {
+        struct message message;
+        bool had_something = worker && worker_poll(worker);
+        if (protocol_receive(&message)) {
+            had_something = true;
+            if (message.kind == MESSAGE_SETUP &&
+                start_worker(&message, local_index, local_count, &worker, &err) != LVS_OK)
+                protocol_send(0, MESSAGE_REFUSED, &err, sizeof err, &(struct lvs_error){0});
+            if (message.kind == MESSAGE_ASSIGNMENT) worker_assign(worker, (const void *)message.payload);
+            if (message.kind == MESSAGE_STOP && worker) worker_stop(worker);
+            if (message.kind == MESSAGE_END) {
+                over = true;
+                if (message.length == sizeof publish) memcpy(&publish, message.payload, sizeof publish);
+            }
+            free(message.payload);
+        }
+        if (!over) backoff_wait(&backoff, had_something);
+    }
+    worker_destroy(worker);
+    return publish;
+}
+
+/* ---- rank 0: the run ---- */
+
+static void local_send(void *context, enum message_kind kind, const void *payload, size_t length) {
+    struct driver *driver = context;
+    if (driver->n_inbox == driver->inbox_capacity) {
+        driver->inbox_capacity = driver->inbox_capacity ? driver->inbox_capacity * 2 : 16;
+        driver->inbox = lvs_realloc(driver->inbox, (size_t)driver->inbox_capacity * sizeof *driver->inbox);
+    }
+    struct message *message = &driver->inbox[driver->n_inbox++];
+    *message = (struct message){.kind = kind, .source = 0, .length = length};
+    if (length > 0) message->payload = memcpy(lvs_malloc(length), payload, length);
+}
+
+static enum lvs_status note_run(struct driver *driver, struct lvs_error *err) {
+    const struct config *config = driver->config;
+    const struct series_set *set = sweep_facts_series(driver->facts);
+    const char *stages[CONFIG_MAX_STAGES], *names[LVS_MAX_CHANNELS], *units[LVS_MAX_CHANNELS];
+    for (int32_t i = 0; i < config->n_stages; i++)
+        stages[i] = config->stages[i].name;
+    for (int32_t i = 0; i < set->n_channel; i++) {
+        names[i] = set->channel_name[i];
+        units[i] = set->channel_unit[i];
+    }
+    struct strbuf effective;
+    strbuf_init(&effective);
+    config_write(config, &effective);
+    struct journal_sweep sweep = {.version = LVSWEEP_VERSION,
+                                  .name = config->name,
+                                  .metric = config->metric,
+                                  .convention = config->convention,
+                                  .config_given = config->text,
+                                  .config_effective = effective.text,
+                                  .data_hash = set->hash,
+                                  .model_hash = sweep_facts_weights_hash(driver->facts),
+                                  .flops_cap = config->flops_cap,
+                                  .n_stages = config->n_stages,
+                                  .stage_name = stages,
+                                  .n_channel = set->n_channel,
+                                  .channel_name = names,
+                                  .channel_unit = units,
+                                  .time_unit = set->time_unit};
+    struct journal_event event = journal_event_make(JOURNAL_SWEEP);
+    event.sweep = &sweep;
+    enum lvs_status status = driver_note(driver, &event, err);
+    strbuf_free(&effective);
+    return status;
+}
+
+static enum lvs_status create_coordinator(struct driver *driver, const struct sweep_options *options,
+                                          struct sweep_planner *context, const struct results *known,
+                                          struct lvs_error *err) {
+    struct planner planner = sweep_planner_make(context);
+    struct coordinator_options wanted;
+    coordinator_options_make(driver->config, driver->facts, driver->n_workers, &wanted);
+    wanted.retry_failed = options->retry_failed;
+    if (options->rerun) lvs_copy(wanted.rerun_key, sizeof wanted.rerun_key, options->rerun);
+    enum lvs_status status = coordinator_create(&wanted, &planner, &driver->coordinator, err);
+    coordinator_options_free(&wanted);
+    if (status == LVS_OK) coordinator_add_results(driver->coordinator, known);
+    return status;
+}
+
+/* Nothing to do: every action of the start repeats what the journal says already. */
+static bool is_complete(const struct driver *driver, const struct results *known,
+                        const struct coordinator_action *actions, int32_t n) {
+    if (known->state != SWEEP_STATE_FINISHED) return false;
+    for (int32_t i = 0; i < n; i++) {
+        const struct coordinator_action *action = &actions[i];
+        bool same =
+            action->kind == ACTION_STAGE_BEGIN || action->kind == ACTION_STAGE_END || action->kind == ACTION_FINISHED;
+        if (action->kind == ACTION_REUSED || action->kind == ACTION_CUT)
+            same = action->trial < known->n_rows && (known->rows[action->trial].stages >> action->stage & 1);
+        if (!same) return false;
+    }
+    return coordinator_finished(driver->coordinator);
+}
+
+static enum lvs_status note_outside(struct driver *driver, struct lvs_error *err) {
+    for (int32_t i = 0; i < coordinator_n_trials(driver->coordinator); i++) {
+        bool member = false;
+        for (int32_t stage = 0; stage < driver->config->n_stages; stage++)
+            member = member || coordinator_in_stage(driver->coordinator, i, stage);
+        if (member || driver->results.rows[i].outside) continue;
+        struct journal_event event = journal_event_make(JOURNAL_OUTSIDE);
+        event.index = i;
+        LVS_TRY(driver_note(driver, &event, err));
+        event = journal_event_make(JOURNAL_STATUS);
+        event.index = i;
+        event.status = TRIAL_SUPERSEDED;
+        event.text = "not in the present grid";
+        LVS_TRY(driver_note(driver, &event, err));
+    }
+    return LVS_OK;
+}
+
+static enum lvs_status start_local_worker(struct driver *driver, struct setup *setup, int32_t local_index,
+                                          int32_t local_count, struct lvs_error *err) {
+    struct worker_outbox outbox = {.context = driver, .send = local_send};
+    LVS_TRY(find_place(setup, driver->config, local_index, local_count, err));
+    return worker_create(setup, &outbox, &driver->local, err);
+}
+
+static enum lvs_status send_setup(const struct setup *setup, struct lvs_error *err) {
+    struct strbuf packed;
+    strbuf_init(&packed);
+    setup_pack(setup, &packed);
+    enum lvs_status status = tell_workers(MESSAGE_SETUP, packed.text, packed.length, err);
+    strbuf_free(&packed);
+    return status;
+}
+
+static enum lvs_status open_journal(struct driver *driver, struct lvs_error *err) {
+    char path[LVS_PATH_MAX];
+    results_init(&driver->results, driver->config->output);
+    LVS_TRY(file_join(path, driver->config->output, RESULTS_JOURNAL, err));
+    return journal_open(path, results_apply, &driver->results, &driver->journal, err);
+}
+
+static int32_t n_bad(const struct results *results) {
+    int32_t bad = 0;
+    for (int32_t i = 0; i < results->n_rows; i++) {
+        int32_t status = results->rows[i].record.status;
+        bad += !results->rows[i].outside && (status == TRIAL_FAILED || status == TRIAL_DIVERGED);
+    }
+    return bad;
+}
+
+static int32_t n_open(const struct results *results) {
+    int32_t open = 0;
+    for (int32_t i = 0; i < results->n_rows; i++) {
+        int32_t status = results->rows[i].record.status;
+        open += !results->rows[i].outside &&
+                (status == TRIAL_PENDING || status == TRIAL_RUNNING || status == TRIAL_INTERRUPTED);
+    }
+    return open;
+}
+
+static enum lvs_status end_of(const struct driver *driver) {
+    if (driver->stopping) return LVS_INTERRUPTED;
+    if (n_open(&driver->results) > 0) return LVS_LAUNCH; /* every worker was lost */
+    return n_bad(&driver->results) > 0 ? LVS_FAILED_TRIALS : LVS_OK;
+}
+
+static enum lvs_status note_end(struct driver *driver, struct lvs_error *err) {
+    LVS_TRY(note_outside(driver, err));
+    enum lvs_status code = end_of(driver);
+    bool finished = code == LVS_OK || code == LVS_FAILED_TRIALS;
+    struct journal_event event = journal_event_make(finished ? JOURNAL_FINISHED : JOURNAL_INTERRUPTED);
+    event.status = (int32_t)code;
+    LVS_TRY(driver_note(driver, &event, err));
+    return journal_flush(driver->journal, err);
+}
+
+static enum lvs_status run(struct driver *driver, struct setup *setup, int32_t local_index, int32_t local_count,
+                           const struct coordinator_action *actions, int32_t n_actions, struct lvs_error *err) {
+    LVS_TRY(open_journal(driver, err));
+    LVS_TRY(note_run(driver, err));
+    LVS_TRY(driver_carry_out(driver, actions, n_actions, err));
+    LVS_TRY(journal_flush(driver->journal, err));
+    LVS_TRY(send_setup(setup, err));
+    if (driver->first_rank == 0) LVS_TRY(start_local_worker(driver, setup, local_index, local_count, err));
+    LVS_TRY(driver_loop(driver, err));
+    return note_end(driver, err);
+}
+
+/* ---- rank 0: the end ---- */
+
+static int terminal_width(void) {
+    struct winsize size;
+    if (isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
+    return 0;
+}
+
+static void print_table(const struct driver *driver, const struct results *results) {
+    double wall = driver->started > 0 ? clock_now() - driver->started : 0;
+    struct results_summary summary = {
+        .n_devices = driver->n_workers,
+        .device_word = strcmp(sweep_facts_backend(driver->facts), "cuda") == 0 ? "GPUs" : "CPU ranks",
+        .busy_percent = wall > 0 ? 100 * driver->busy_seconds / (wall * driver->n_workers) : -1,
+        .wall_seconds = wall > 0 ? wall : -1,
+        .n_retries = driver->n_retries};
+    struct strbuf text;
+    strbuf_init(&text);
+    results_write_table(results, &summary, terminal_width(), &text);
+    fputs(text.text ? text.text : "", stdout);
+    fflush(stdout);
+    strbuf_free(&text);
+}
+
+static void link_best(const struct driver *driver) {
+    int32_t best = coordinator_best(driver->coordinator);
+    if (best < 0) return;
+    char target[LVS_PATH_MAX], path[LVS_PATH_MAX], fresh[LVS_PATH_MAX + 16];
+    struct lvs_error err;
+    snprintf(target, sizeof target, "trials/%s", coordinator_trial(driver->coordinator, best)->name);
+    if (file_join(path, driver->config->output, "best", &err) != LVS_OK) return;
+    snprintf(fresh, sizeof fresh, "%s.new", path);
+    unlink(fresh);
+    if (symlink(target, fresh) != 0 || rename(fresh, path) != 0)
+        log_warning("%s: cannot make the link: %s", path, strerror(errno));
+}
+
+static void driver_free(struct driver *driver) {
+    struct lvs_error ignored;
+    worker_destroy(driver->local);
+    if (driver->journal) journal_close(driver->journal, &ignored);
+    coordinator_destroy(driver->coordinator);
+    results_free(&driver->results);
+    for (int32_t i = 0; i < driver->n_inbox; i++)
+        free(driver->inbox[i].payload);
+    for (int32_t i = 0; i < driver->n_outgoing; i++)
+        free(driver->outgoing[i].assignment);
+    free(driver->inbox);
+    free(driver->outgoing);
+    free(driver->hellos);
+    free(driver->has_hello);
+    free(driver->is_lost);
+    free(driver->progress);
+}
+
+/* Runs what is open; *publish says whether the ranks write results.h5 together afterwards. */
+static enum lvs_status drive(struct driver *driver, const struct sweep_options *options, struct prepared *prepared,
+                             int32_t local_index, int32_t local_count, bool *publish, struct lvs_error *err) {
+    struct sweep_planner context = {.config = prepared->config, .facts = prepared->facts};
+    struct coordinator_event start = {.kind = EVENT_START};
+    const struct coordinator_action *actions;
+    int32_t n_actions;
+    struct setup setup;
+    LVS_TRY(create_coordinator(driver, options, &context, &prepared->known, err));
+    LVS_TRY(coordinator_handle(driver->coordinator, &start, &actions, &n_actions, err));
+    if (is_complete(driver, &prepared->known, actions, n_actions)) {
+        log_info("%s is finished: nothing to do", prepared->config->output);
+        print_table(driver, &prepared->known);
+        return n_bad(&prepared->known) > 0 ? LVS_FAILED_TRIALS : LVS_OK;
+    }
+    make_setup(options, prepared, &setup);
+    driver->setup = &setup;
+    LVS_TRY(run(driver, &setup, local_index, local_count, actions, n_actions, err));
+    *publish = true;
+    link_best(driver);
+    return end_of(driver);
+}
+
+static bool coordinates_only(const struct config *config, const struct sweep_facts *facts, int32_t local_ranks) {
+    if (protocol_size() == 1) return false;
+    if (config->coordinator != COORDINATOR_AUTO) return config->coordinator == COORDINATOR_OWN_RANK;
+    bool spare_gpu = strcmp(sweep_facts_backend(facts), "cuda") == 0 && placement_visible_gpus() >= local_ranks;
+    return !spare_gpu;
+}
+
+static enum lvs_status run_as_coordinator(const struct sweep_options *options, struct lvs_error *err) {
+    struct prepared prepared = {0};
+    struct driver driver = {.options = options};
+    bool publish = false;
+    enum lvs_status status = prepare(options, &prepared, err);
+    int32_t verdict = (int32_t)status, own_rank = 1, index = 0, count = 0, local_ranks = 0;
+    protocol_local(true, &index, &local_ranks);
+    if (status == LVS_OK) own_rank = coordinates_only(prepared.config, prepared.facts, local_ranks);
+    int32_t head[2] = {verdict, own_rank};
+    tell_workers(MESSAGE_READY, head, sizeof head, err);
+    if (status == LVS_OK) {
+        protocol_local(!own_rank, &index, &count);
+        driver.config = prepared.config;
+        driver.facts = prepared.facts;
+        driver.first_rank = own_rank;
+        driver.n_workers = protocol_size() - own_rank;
+        driver.hellos = lvs_calloc((size_t)driver.n_workers, sizeof *driver.hellos);
+        driver.has_hello = lvs_calloc((size_t)driver.n_workers, sizeof *driver.has_hello);
+        driver.is_lost = lvs_calloc((size_t)driver.n_workers, sizeof *driver.is_lost);
+        driver.progress = lvs_calloc((size_t)driver.n_workers, sizeof *driver.progress);
+        status = drive(&driver, options, &prepared, index, count, &publish, err);
+        int32_t told = publish;
+        tell_workers(MESSAGE_END, &told, sizeof told, &(struct lvs_error){0});
+    }
+    if (publish) {
+        struct lvs_error why = {0};
+        if (protocol_publish(&driver.results, &why) != LVS_OK) {
+            log_warning("%s; results.h5 is written by one process instead", why.text);
+            if (results_publish(&driver.results, &why) != LVS_OK) {
+                *err = why;
+                status = why.status;
+            }
+        }
+        print_table(&driver, &driver.results);
+    }
+    driver_free(&driver);
+    prepared_free(&prepared);
+    return status;
+}
+
+static enum lvs_status run_as_worker(struct lvs_error *err) {
+    int32_t index, count, local_ranks, head[2];
+    protocol_local(true, &index, &local_ranks);
+    struct message message = wait_for_message();
+    memcpy(head, message.payload, sizeof head);
+    free(message.payload);
+    if (head[0] != LVS_OK) return LVS_OK; /* rank 0 has said why */
+    protocol_local(true, &index, &count);
+    /* A failed common write is rank 0's to mend and to report. */
+    if (work(index, count)) protocol_publish(NULL, err);
+    return LVS_OK;
+}
+
+enum lvs_status sweep_run(const struct sweep_options *options) {
+    struct lvs_error err = {0};
+    bool coordinates = protocol_rank() == 0;
+    log_set_rank(protocol_size() > 1 ? protocol_rank() : -1);
+    stop_install(coordinates);
+    enum lvs_status status = check_launch(&err);
+    if (status == LVS_OK && !protocol_same_text(LVSWEEP_VERSION))
+        status = lvs_fail(&err, LVS_LAUNCH,
+                          "launch: the ranks run different versions of lvsweep; this one is %s. "
+                          "Install one version on all nodes",
+                          LVSWEEP_VERSION);
+    if (status == LVS_OK) status = coordinates ? run_as_coordinator(options, &err) : run_as_worker(&err);
+    bool told = status == LVS_OK || status == LVS_FAILED_TRIALS || status == LVS_INTERRUPTED;
+    if (!told && err.text[0]) fprintf(stderr, "%s\n", err.text);
+    return status;
+}

@@ -1,0 +1,35 @@
+/* The coordinator driven through whole histories without MPI, files or clocks: a synthetic planner and workers whose
+ * deaths, refusals and order come from one seed. */
+#pragma once
+#include "lvsweep/rng.h"
+#include "lvsweep/sweep.h"
+
+struct synthetic_grid {
+    int32_t points[4]; /* per stage */
+    int64_t price;     /* of the cheapest trial; point i costs price · (1 + i mod 7) */
+    int32_t key_base;  /* trials of different bases have different keys */
+    bool shared_first; /* the first point of every later stage equals the best trial */
+};
+struct planner synthetic_planner(struct synthetic_grid *grid);
+
+struct simulation {
+    struct coordinator *coordinator;
+    struct rng rng;
+    double death_rate;   /* chance that an assignment fails in a transient way */
+    double diverge_rate; /* chance that a trial diverges */
+    double lost_rate;    /* chance that a worker is lost for good */
+    int32_t n_workers;
+    int32_t stop_after; /* records after which EVENT_STOP comes; 0 = never */
+    /* counted while it runs */
+    int64_t n_records, n_assignments, n_admitted, n_settled, n_retries;
+    bool over_cap, double_settled, unknown_assignment;
+    bool *settled; /* [capacity] */
+    int32_t settled_capacity;
+    int32_t *log; /* assigned trials in order, [n_log] */
+    int32_t n_log, log_capacity;
+};
+/* Runs to the end; false when it got stuck. */
+bool simulation_run(struct simulation *simulation, struct lvs_error *err);
+void simulation_free(struct simulation *simulation);
+struct coordinator *simulation_coordinator(const struct planner *planner, int32_t n_stages, int32_t n_workers,
+                                           double cap, int32_t retries);

@@ -1,0 +1,184 @@
+/* The coordinator: orders, budgets, retries, resumes, and a thousand random histories. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <cmocka.h>
+
+#include "simulated_sweep.h"
+
+static void run_whole(struct simulation *s) {
+    struct lvs_error err = {0};
+    assert_true(simulation_run(s, &err));
+    assert_false(s->over_cap);
+    assert_false(s->double_settled);
+    assert_false(s->unknown_assignment);
+    if (s->stop_after == 0) assert_true(coordinator_ledger(s->coordinator)->reserved == 0);
+}
+
+static void test_longest_first(void **state) {
+    (void)state;
+    struct synthetic_grid grid = {.points = {14}, .price = 100};
+    struct planner planner = synthetic_planner(&grid);
+    struct simulation s = {.coordinator = simulation_coordinator(&planner, 1, 3, 0, 0), .n_workers = 3};
+    run_whole(&s);
+    assert_int_equal(s.n_log, 14);
+    for (int32_t i = 1; i < s.n_log; i++) {
+        int64_t before = coordinator_trial(s.coordinator, s.log[i - 1])->price.counted;
+        assert_true(before >= coordinator_trial(s.coordinator, s.log[i])->price.counted);
+    }
+    simulation_free(&s);
+}
+
+/* Prices 100, 200 … 700 under 1000: in enumeration order 100+200+300+400 fit, the rest is cut whatever runs first. */
+static void test_admission_in_enumeration_order(void **state) {
+    (void)state;
+    for (int32_t workers = 1; workers <= 9; workers += 4) {
+        struct synthetic_grid grid = {.points = {7}, .price = 100};
+        struct planner planner = synthetic_planner(&grid);
+        struct simulation s = {.coordinator = simulation_coordinator(&planner, 1, workers, 1000, 0),
+                               .n_workers = workers};
+        run_whole(&s);
+        for (int32_t i = 0; i < 7; i++)
+            assert_int_equal(coordinator_record(s.coordinator, i)->status, i < 4 ? TRIAL_DONE : TRIAL_CUT);
+        assert_true(coordinator_ledger(s.coordinator)->spent == 1000);
+        simulation_free(&s);
+    }
+}
+
+static void test_stages_and_reuse(void **state) {
+    (void)state;
+    struct synthetic_grid grid = {.points = {5, 3, 2}, .price = 10, .shared_first = true};
+    struct planner planner = synthetic_planner(&grid);
+    struct simulation s = {.coordinator = simulation_coordinator(&planner, 3, 2, 0, 0), .n_workers = 2};
+    run_whole(&s);
+    assert_int_equal(coordinator_n_trials(s.coordinator), 5 + 2 + 1);
+    assert_int_equal(s.n_assignments, 8);
+    assert_true(coordinator_in_stage(s.coordinator, 0, 0) && coordinator_in_stage(s.coordinator, 0, 1));
+    simulation_free(&s);
+}
+
+static void test_retries_are_bounded(void **state) {
+    (void)state;
+    struct synthetic_grid grid = {.points = {4}, .price = 10};
+    struct planner planner = synthetic_planner(&grid);
+    struct simulation s = {
+        .coordinator = simulation_coordinator(&planner, 1, 2, 1000, 2), .n_workers = 2, .death_rate = 1};
+    run_whole(&s);
+    assert_int_equal(s.n_assignments, 4 * 3);
+    for (int32_t i = 0; i < 4; i++) {
+        assert_int_equal(coordinator_record(s.coordinator, i)->status, TRIAL_FAILED);
+        assert_int_equal(coordinator_record(s.coordinator, i)->attempt, 3);
+    }
+    assert_true(coordinator_ledger(s.coordinator)->spent == 0);
+    simulation_free(&s);
+}
+
+/* Stop in the middle, hand the records to a new coordinator: only what is missing runs, and the ledger is the same. */
+static void test_resume_runs_only_what_is_missing(void **state) {
+    (void)state;
+    struct synthetic_grid grid = {.points = {20}, .price = 10};
+    struct planner planner = synthetic_planner(&grid);
+    struct simulation whole = {.coordinator = simulation_coordinator(&planner, 1, 4, 600, 0), .n_workers = 4};
+    run_whole(&whole);
+    struct simulation first = {
+        .coordinator = simulation_coordinator(&planner, 1, 4, 600, 0), .n_workers = 4, .stop_after = 5};
+    run_whole(&first);
+    struct simulation second = {.coordinator = simulation_coordinator(&planner, 1, 4, 600, 0), .n_workers = 4};
+    for (int32_t i = 0; i < coordinator_n_trials(first.coordinator); i++)
+        coordinator_add_known(second.coordinator, coordinator_trial(first.coordinator, i),
+                              coordinator_record(first.coordinator, i));
+    run_whole(&second);
+    assert_int_equal(first.n_records + second.n_records, whole.n_records);
+    assert_true(coordinator_ledger(second.coordinator)->spent == coordinator_ledger(whole.coordinator)->spent);
+    assert_true(coordinator_ledger(second.coordinator)->outside == 0);
+    for (int32_t i = 0; i < coordinator_n_trials(whole.coordinator); i++)
+        assert_int_equal(coordinator_record(second.coordinator, i)->status,
+                         coordinator_record(whole.coordinator, i)->status);
+    simulation_free(&whole);
+    simulation_free(&first);
+    simulation_free(&second);
+}
+
+/* Trials that left the grid keep their charge. */
+static void test_changed_grid_keeps_charges(void **state) {
+    (void)state;
+    struct synthetic_grid old = {.points = {3}, .price = 100}, changed = {.points = {3}, .price = 100, .key_base = 1};
+    struct planner old_planner = synthetic_planner(&old), new_planner = synthetic_planner(&changed);
+    struct simulation first = {.coordinator = simulation_coordinator(&old_planner, 1, 1, 1000, 0), .n_workers = 1};
+    run_whole(&first);
+    struct simulation second = {.coordinator = simulation_coordinator(&new_planner, 1, 1, 1000, 0), .n_workers = 1};
+    for (int32_t i = 0; i < 3; i++)
+        coordinator_add_known(second.coordinator, coordinator_trial(first.coordinator, i),
+                              coordinator_record(first.coordinator, i));
+    run_whole(&second);
+    const struct ledger *ledger = coordinator_ledger(second.coordinator);
+    assert_true(ledger->outside == 600);
+    assert_true(ledger->spent == 900); /* 100 + 200 more fit under 1000 */
+    assert_int_equal(coordinator_record(second.coordinator, 5)->status, TRIAL_CUT);
+    simulation_free(&first);
+    simulation_free(&second);
+}
+
+static void one_history(uint64_t seed) {
+    struct rng rng = rng_make(seed, RNG_STREAM_TEST);
+    struct synthetic_grid grid = {.points = {1 + (int32_t)rng_below(&rng, 60), (int32_t)rng_below(&rng, 30), 1},
+                                  .price = 7,
+                                  .shared_first = rng_below(&rng, 2)};
+    struct planner planner = synthetic_planner(&grid);
+    int32_t workers = 1 + (int32_t)rng_below(&rng, 16);
+    double cap = rng_below(&rng, 3) ? 50 + (double)rng_below(&rng, 2000) : 0;
+    struct simulation s = {.coordinator =
+                               simulation_coordinator(&planner, 3, workers, cap, (int32_t)rng_below(&rng, 3)),
+                           .n_workers = workers,
+                           .rng = rng,
+                           .death_rate = 0.2,
+                           .diverge_rate = 0.1,
+                           .lost_rate = rng_below(&rng, 4) == 0 ? 0.05 : 0};
+    struct lvs_error err = {0};
+    assert_true(simulation_run(&s, &err));
+    assert_false(s.over_cap || s.double_settled || s.unknown_assignment);
+    int64_t spent = 0;
+    for (int32_t i = 0; i < coordinator_n_trials(s.coordinator); i++)
+        spent += coordinator_record(s.coordinator, i)->flops_training;
+    assert_true(coordinator_ledger(s.coordinator)->spent == spent);
+    simulation_free(&s);
+}
+
+static void test_random_histories(void **state) {
+    (void)state;
+    for (uint64_t seed = 0; seed < 1000; seed++)
+        one_history(seed);
+}
+
+static void test_rate(void **state) {
+    (void)state;
+    struct synthetic_grid grid = {.points = {200000}, .price = 100};
+    struct planner planner = synthetic_planner(&grid);
+    struct simulation s = {.coordinator = simulation_coordinator(&planner, 1, 64, 0, 0), .n_workers = 64};
+    struct timespec before, after;
+    clock_gettime(CLOCK_MONOTONIC, &before);
+    run_whole(&s);
+    clock_gettime(CLOCK_MONOTONIC, &after);
+    double seconds = (double)(after.tv_sec - before.tv_sec) + 1e-9 * (double)(after.tv_nsec - before.tv_nsec);
+    printf("coordinator alone: %.0f trials/s\n", (double)s.n_settled / seconds);
+    assert_int_equal(s.n_settled, 200000);
+    simulation_free(&s);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_longest_first),
+        cmocka_unit_test(test_admission_in_enumeration_order),
+        cmocka_unit_test(test_stages_and_reuse),
+        cmocka_unit_test(test_retries_are_bounded),
+        cmocka_unit_test(test_resume_runs_only_what_is_missing),
+        cmocka_unit_test(test_changed_grid_keeps_charges),
+        cmocka_unit_test(test_random_histories),
+        cmocka_unit_test(test_rate),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
