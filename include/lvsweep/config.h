@@ -67,6 +67,7 @@ struct config {
     int32_t split, missing, scale_over, scale_points;
     double split_parts[3];         /* random, stratified: shares; index: counts; time: shares */
     char split_file[LVS_PATH_MAX]; /* resolved */
+    char split_member[64];         /* of file:splits.json:b, which of several splits; \"\" = the whole document */
     int64_t split_seed;
     double scale_percentile, scale_to;
     int32_t decimal_point, negative_refuse; /* bools */

@@ -18,7 +18,11 @@ struct evaluated {
 enum lvs_status validation_loss(const struct evaluated *evaluated, const struct window_set *windows, int64_t n_values,
                                 int32_t batch, struct loss_metrics *out, struct lvs_error *err);
 
-/* A set of series to forecast: everything scaled and in token space is derived here. */
+/* A set of series to forecast: everything scaled and in token space is derived here.
+ * The prompt is the text of the history's points with its last ';'. With a history in tokens it is that many characters
+ * (one is one token), which may end within a point: the forecast then begins with that point, and a value is compared
+ * only when all of its characters lie within the continuation. A horizon in tokens ends the continuation there; one in
+ * points is cut to what the series has. */
 struct forecast_task {
     const struct series_set *set;
     const struct scaling *scaling;
@@ -38,13 +42,15 @@ int32_t forecast_token_cap(const struct settings *settings, const struct text_fo
 
 /* Forecasts and truth, in scaled space. NaN where a value could not be read. */
 struct forecast_set {
-    int32_t n_series, n_channel, history, horizon, samples; /* horizon: points of the longest */
-    int32_t *rows;                                          /* [n_series] of the series set, owned */
-    double *observed;             /* [n_series][horizon][n_channel] scaled, NaN beyond a series' own horizon, owned */
-    double *predicted;            /* [samples][n_series][horizon][n_channel] scaled, owned */
+    int32_t n_series, n_channel, samples;
+    int32_t history;   /* points wholly known before the forecast, of the first series (tokens:… differ by series) */
+    int32_t horizon;   /* points of the longest */
+    int32_t *rows;     /* [n_series] of the series set, owned */
+    double *observed;  /* [n_series][horizon][n_channel] scaled, NaN where not compared, owned */
+    double *predicted; /* [samples][n_series][horizon][n_channel] scaled, owned */
     struct text_decoded *decoded; /* [samples][n_series], owned */
     double *cross_entropy;        /* [n_series] nats a token of the true continuation, NaN when not asked for, owned */
-    int64_t n_prompt_tokens, n_new_tokens; /* over all sequences, for the price */
+    int64_t n_prompt_tokens, n_new_tokens; /* for the price: of each prompt once; of all sequences to their ends */
 };
 void forecast_set_free(struct forecast_set *set);
 enum lvs_status forecast_make(const struct evaluated *evaluated, const struct forecast_task *task, bool cross_entropy,

@@ -22,6 +22,10 @@ struct series_set {
  * are 1, 2, … and "". The layout is described in series_h5.c. */
 enum lvs_status series_read(const struct config *config, struct series_set *out, struct lvs_error *err);
 void series_free(struct series_set *set);
+/* What series_read ends with, for series from elsewhere (import_csv): NaN and Inf by [data] missing, constant series
+ * refused or dropped, the hash. `where` is for messages. */
+enum lvs_status series_finish(const struct config *config, const char *where, struct series_set *set,
+                              struct lvs_error *err);
 /* Writes the layout of the reference data set: /trajectories float32 [series][time][channel], /time float64, names,
  * units. */
 enum lvs_status series_write(const char *path, const struct series_set *set, struct lvs_error *err);

@@ -36,9 +36,10 @@ const struct adapters *trainer_adapters(struct trainer *trainer);
  * marked and leaves it. */
 enum lvs_status trainer_run(struct trainer *trainer, int32_t until, bool (*stop)(void *context), void *context,
                             struct lvs_error *err);
-int32_t trainer_step(const struct trainer *trainer, int32_t k);  /* steps done by trial k */
-bool trainer_diverged(const struct trainer *trainer, int32_t k); /* a loss was not finite at trainer_step */
-void trainer_leave(struct trainer *trainer, int32_t k);          /* trial k trains no further */
+int32_t trainer_step(const struct trainer *trainer, int32_t k); /* steps done by trial k */
+/* The loss or the gradient norm of step trainer_step was not finite; the updates before it were good. */
+bool trainer_diverged(const struct trainer *trainer, int32_t k);
+void trainer_leave(struct trainer *trainer, int32_t k); /* trial k trains no further */
 /* Copies of what step 0 … trainer_step-1 gave: loss before the update, gradient norm before clipping. [n_steps] each.
  */
 enum lvs_status trainer_curves(struct trainer *trainer, int32_t k, float *loss, float *gradient_norm,

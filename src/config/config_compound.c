@@ -312,10 +312,20 @@ static enum lvs_status parse_parts(const char *text, bool counts, double parts[3
     return LVS_OK;
 }
 
+/* "splits.json:b" is member b of splits.json; a ':' before a '/' belongs to the path. */
+static void take_split_member(const char *text, char file[CONFIG_TEXT_MAX], char member[64]) {
+    lvs_copy(file, CONFIG_TEXT_MAX, text);
+    char *mark = strrchr(file, ':');
+    if (!mark || strchr(mark, '/')) return;
+    lvs_copy(member, 64, mark + 1);
+    *mark = '\0';
+}
+
 static enum lvs_status split_parse(const struct config_key *key, void *base, const char *text, struct lvs_error *err) {
     struct config *config = base;
     char word[64], path[LVS_PATH_MAX] = "";
     const char *cursor = text;
+    char file[CONFIG_TEXT_MAX], member[sizeof config->split_member] = "";
     double parts[3] = {0};
     (void)key;
     word_next(&cursor, ':', word, sizeof word);
@@ -325,13 +335,15 @@ static enum lvs_status split_parse(const struct config_key *key, void *base, con
         cursor++;
     if (kind == SPLIT_FILE) {
         if (!*cursor || strpbrk(cursor, "\"\t")) return lvs_fail(err, LVS_USAGE, "\"%.80s\" names no file", text);
-        LVS_TRY(file_resolve(path, config->folder, cursor, err));
+        take_split_member(cursor, file, member);
+        LVS_TRY(file_resolve(path, config->folder, file, err));
     } else {
         LVS_TRY(parse_parts(cursor, kind == SPLIT_INDEX, parts, err));
     }
     config->split = kind;
     memcpy(config->split_parts, parts, sizeof parts);
     memcpy(config->split_file, path, sizeof path);
+    memcpy(config->split_member, member, sizeof member);
     return LVS_OK;
 }
 
@@ -343,6 +355,7 @@ static void split_format(const struct config_key *key, const void *base, struct 
     strbuf_printf(out, "%s:", word);
     if (config->split == SPLIT_FILE) {
         strbuf_add(out, path_unresolve(config->folder, config->split_file));
+        if (config->split_member[0]) strbuf_printf(out, ":%s", config->split_member);
         return;
     }
     for (int i = 0; i < 3; i++) {

@@ -1,7 +1,7 @@
-/* Splits from JSON: {"train": [ids], "validation" (or "val"): [ids], "test": [ids]}, or a member of that shape named
- * after '#' (splits.json#b). Ids are rows of the data file, counted from 0. Untrusted input: every id is checked for
- * type and range, and may be in one list once.
- * Series that missing = drop_series left out are skipped; every other unknown id is an error. */
+/* Splits from JSON: {"train": [ids], "validation" (or "val"): [ids], "test": [ids]}, or a member of that shape that the
+ * config names (file:splits.json:b). Ids are rows of the data file, counted from 0. Untrusted input: every id is
+ * checked for type and range, and may be in one list once. Series that missing = drop_series left out are skipped;
+ * every other unknown id is an error. */
 #include "data_internal.h"
 
 #include <jansson.h>
@@ -18,15 +18,6 @@ struct split_source {
 };
 
 static const char *const list_names[SPLIT_COUNT][2] = {{"train", NULL}, {"validation", "val"}, {"test", NULL}};
-
-/* A file whose name holds a '#' is taken as it is; else what follows the last '#' is the member. */
-static void find_member(const char *given, struct split_source *source) {
-    lvs_copy(source->path, sizeof source->path, given);
-    char *mark = strrchr(source->path, '#');
-    if (!mark || file_exists(given)) return;
-    lvs_copy(source->member, sizeof source->member, mark + 1);
-    *mark = '\0';
-}
 
 static json_t *list_of(json_t *object, int part) {
     for (int i = 0; i < 2; i++) {
@@ -109,7 +100,8 @@ static enum lvs_status read_document(struct split_source *source, struct split *
 enum lvs_status split_from_file(const struct config *config, const struct series_set *set, struct split *out,
                                 struct lvs_error *err) {
     struct split_source source = {.n_file = set->n_file};
-    find_member(config->split_file, &source);
+    lvs_copy(source.path, sizeof source.path, config->split_file);
+    lvs_copy(source.member, sizeof source.member, config->split_member);
     for (int32_t s = 0; s < set->n_series; s++)
         if (set->id[s] >= source.n_file) source.n_file = set->id[s] + 1;
     source.row_of = lvs_malloc((size_t)source.n_file * sizeof *source.row_of);

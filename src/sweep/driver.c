@@ -25,6 +25,7 @@ static enum lvs_status take_hello(struct driver *driver, int32_t worker, const s
     memcpy(&driver->hellos[worker], message->payload, message->length);
     bool first = !driver->has_hello[worker];
     driver->has_hello[worker] = true;
+    if (first) LVS_TRY(provenance_note_worker(driver, worker, err));
     log_debug("worker %d on %s: %s", worker, driver->hellos[worker].host, driver->hellos[worker].device.name);
     if (!first || driver->config->oversubscribe_gpu || strcmp(driver->setup->head.backend, "cuda") != 0) return LVS_OK;
     struct worker_hello *known = lvs_malloc((size_t)driver->n_workers * sizeof *known);
@@ -173,6 +174,7 @@ static enum lvs_status turn(struct driver *driver, struct backoff *backoff, stru
     LVS_TRY(journal_flush(driver->journal, err));
     LVS_TRY(send_outgoing(driver, err));
     publish_now_and_then(driver);
+    lock_beat(driver->lock);
     progress_line(driver, false);
     backoff_wait(backoff, had_something);
     return LVS_OK;

@@ -15,6 +15,7 @@ struct driver {
     struct coordinator *coordinator;
     struct results results;
     struct journal *journal;
+    struct sweep_lock *lock;
     const struct setup *setup;     /* what workers are given; place differs */
     int32_t n_workers, first_rank; /* worker w is rank first_rank + w */
     struct worker *local;          /* rank 0's own worker, NULL without */
@@ -39,6 +40,32 @@ enum lvs_status driver_carry_out(struct driver *driver, const struct coordinator
                                  struct lvs_error *err);
 /* Runs until the sweep is finished, stopped or broken. */
 enum lvs_status driver_loop(struct driver *driver, struct lvs_error *err);
+
+/* ---- sweep_prepare.c ---- */
+struct prepared {
+    struct config *config;
+    struct sweep_facts *facts;
+    struct results known; /* replayed from an earlier run; n_rows = 0 without */
+    bool resumes;
+    struct sweep_lock lock;
+};
+/* Launch mistakes that the environment shows. */
+enum lvs_status sweep_check_launch(struct lvs_error *err);
+enum lvs_status sweep_prepare(const struct sweep_options *options, struct prepared *out, struct lvs_error *err);
+void prepared_free(struct prepared *prepared);
+void prepared_setup(const struct sweep_options *options, const struct prepared *prepared, struct setup *out);
+
+/* ---- sweep_worker.c ---- */
+/* Completes a rank's own place: worker number, threads, device. */
+enum lvs_status sweep_find_place(struct setup *setup, const struct config *config, int32_t local_index,
+                                 int32_t local_count, struct lvs_error *err);
+struct message sweep_wait_for_message(void);
+/* Serves until rank 0 says END; its payload, which is returned, says whether results.h5 is to be written together. */
+int32_t sweep_work(int32_t local_index, int32_t local_count);
+
+/* ---- provenance.c ---- */
+enum lvs_status provenance_note(struct driver *driver, struct lvs_error *err);
+enum lvs_status provenance_note_worker(struct driver *driver, int32_t worker, struct lvs_error *err);
 
 /* ---- progress.c: what a person sees while it runs ---- */
 void progress_line(const struct driver *driver, bool last);

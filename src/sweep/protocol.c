@@ -26,6 +26,14 @@ void protocol_host(char *out, size_t capacity) {
     lvs_copy(out, capacity, name);
 }
 
+void protocol_library(char *out, size_t capacity) {
+    char text[MPI_MAX_LIBRARY_VERSION_STRING];
+    int length;
+    MPI_Get_library_version(text, &length);
+    text[strcspn(text, ",\n")] = '\0';
+    lvs_copy(out, capacity, text);
+}
+
 void protocol_local(bool is_worker, int32_t *index, int32_t *count) {
     MPI_Comm node;
     MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);

@@ -90,6 +90,7 @@ bool worker_poll(struct worker *worker);
 int protocol_rank(void);
 int protocol_size(void);
 void protocol_host(char *out, size_t capacity);
+void protocol_library(char *out, size_t capacity); /* name and version of the MPI in use */
 /* Collective: index and number of worker ranks on this node. */
 void protocol_local(bool is_worker, int32_t *index, int32_t *count);
 enum lvs_status protocol_send(int rank, enum message_kind kind, const void *payload, size_t length,
@@ -108,6 +109,16 @@ struct backoff {
 };
 void backoff_wait(struct backoff *backoff, bool had_something);
 double clock_now(void); /* seconds since 1970 UTC */
+
+/* ---- lock: one sweep an output folder ---- */
+struct sweep_lock {
+    char path[LVS_PATH_MAX]; /* "" = not held */
+    double beat;
+};
+/* LVS_OUTPUT, naming host, pid, job and since when, while a live owner holds it. `force`: --break-lock. */
+enum lvs_status lock_take(const char *output, bool force, struct sweep_lock *out, struct lvs_error *err);
+void lock_beat(struct sweep_lock *lock); /* now and then; costs nothing in between */
+void lock_release(struct sweep_lock *lock);
 
 /* ---- placement: which device a worker takes ---- */
 /* GPUs this process would see, without starting CUDA: CUDA_VISIBLE_DEVICES, else the device files. */

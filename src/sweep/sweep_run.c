@@ -4,175 +4,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "driver.h"
 #include "lvsweep/log.h"
 #include "lvsweep/version.h"
 
-/* ---- launch ---- */
-
-/* Under srun with the wrong MPI plugin every task believes to be alone and would run the whole sweep. */
-static enum lvs_status check_launch(struct lvs_error *err) {
-    const char *tasks = getenv("SLURM_STEP_NUM_TASKS");
-    if (protocol_size() == 1 && tasks && atoi(tasks) > 1)
-        return lvs_fail(err, LVS_LAUNCH,
-                        "launch: %s processes each believe to be rank 0 of 1 (SLURM step %s.%s has %s tasks). MPI and "
-                        "srun do not meet. Try: srun --mpi=pmix lvsweep grid.ini, or mpirun lvsweep grid.ini; lvsweep "
-                        "doctor shows more. Nothing was started (exit 7)",
-                        tasks, getenv("SLURM_JOB_ID") ? getenv("SLURM_JOB_ID") : "?",
-                        getenv("SLURM_STEP_ID") ? getenv("SLURM_STEP_ID") : "?", tasks);
-    return LVS_OK;
-}
-
-/* ---- rank 0: before anything starts ---- */
-
-struct prepared {
-    struct config *config;
-    struct sweep_facts *facts;
-    struct results known; /* replayed from an earlier run; n_rows = 0 without */
-    bool resumes;
-};
-
-static enum lvs_status rename_old_output(const char *output, struct lvs_error *err) {
-    char old[LVS_PATH_MAX + 32], stamp[24];
-    time_t now = time(NULL);
-    strftime(stamp, sizeof stamp, "%Y%m%dT%H%M%S", localtime(&now));
-    snprintf(old, sizeof old, "%s.%s", output, stamp);
-    if (rename(output, old) != 0)
-        return lvs_fail(err, LVS_OUTPUT, "%s: cannot rename to %s: %s", output, old, strerror(errno));
-    log_info("--fresh: the old folder is now %s", old);
-    return LVS_OK;
-}
-
-static enum lvs_status open_output(const struct sweep_options *options, struct prepared *out, struct lvs_error *err) {
-    char journal[LVS_PATH_MAX];
-    const char *output = out->config->output;
-    if (options->fresh && file_exists(output)) LVS_TRY(rename_old_output(output, err));
-    LVS_TRY(file_make_folder(output, err));
-    LVS_TRY(file_join(journal, output, RESULTS_JOURNAL, err));
-    out->resumes = file_exists(journal);
-    if (out->resumes) return results_read(output, &out->known, err);
-    results_init(&out->known, output);
-    return LVS_OK;
-}
-
-static enum lvs_status prepare(const struct sweep_options *options, struct prepared *out, struct lvs_error *err) {
-    struct config_source source = {
-        .path = options->ini, .sets = options->sets, .n_sets = options->n_sets, .check_files = true};
-    LVS_TRY(config_parse(&source, &out->config, err));
-    if (options->output) LVS_TRY(file_resolve(out->config->output, ".", options->output, err));
-    LVS_TRY(sweep_facts_make(out->config, &out->facts, err));
-    struct plan plan;
-    enum lvs_status status = open_output(options, out, err);
-    if (status != LVS_OK) return status;
-    status = plan_make(out->config, out->facts, out->resumes ? &out->known : NULL, &plan, err);
-    if (status == LVS_OK) status = plan_check(out->config, &plan, err);
-    plan_free(&plan);
-    return status;
-}
-
-static void prepared_free(struct prepared *prepared) {
-    results_free(&prepared->known);
-    sweep_facts_destroy(prepared->facts);
-    config_destroy(prepared->config);
-}
-
-/* ---- setup to and from ranks ---- */
-
-static void make_setup(const struct sweep_options *options, const struct prepared *prepared, struct setup *out) {
-    *out = (struct setup){.text = prepared->config->text,
-                          .path = prepared->config->path,
-                          .folder = prepared->config->folder,
-                          .output = prepared->config->output,
-                          .sets = options->sets};
-    out->head.n_sets = options->n_sets;
-    out->head.in_process = options->in_process;
-    lvs_copy(out->head.backend, sizeof out->head.backend, sweep_facts_backend(prepared->facts));
-    lvs_copy(out->head.precision, sizeof out->head.precision, sweep_facts_precision(prepared->facts));
-    lvs_copy(out->head.place.output, sizeof out->head.place.output, prepared->config->output);
-}
-
-/* Completes a rank's own place. */
-static enum lvs_status find_place(struct setup *setup, const struct config *config, int32_t local_index,
-                                  int32_t local_count, struct lvs_error *err) {
-    struct worker_place *place = &setup->head.place;
-    place->worker = protocol_rank();
-    place->local_index = local_index;
-    place->local_count = local_count;
-    place->threads = placement_threads(config, local_count);
-    if (strcmp(setup->head.backend, "cuda") != 0) return LVS_OK;
-    return placement_choose(local_index, local_count, placement_visible_gpus(), config->oversubscribe_gpu,
-                            &place->device_index, err);
-}
+/* ---- rank 0: the run ---- */
 
 static enum lvs_status tell_workers(enum message_kind kind, const void *payload, size_t length, struct lvs_error *err) {
     for (int rank = 1; rank < protocol_size(); rank++)
         LVS_TRY(protocol_send(rank, kind, payload, length, err));
     return LVS_OK;
 }
-
-/* ---- a worker rank ---- */
-
-static void send_to_coordinator(void *context, enum message_kind kind, const void *payload, size_t length) {
-    (void)context;
-    struct lvs_error err;
-    protocol_send(0, kind, payload, length, &err);
-}
-
-static struct message wait_for_message(void) {
-    struct backoff backoff = {0};
-    struct message message;
-    while (!protocol_receive(&message))
-        backoff_wait(&backoff, false);
-    return message;
-}
-
-static enum lvs_status start_worker(const struct message *message, int32_t local_index, int32_t local_count,
-                                    struct worker **out, struct lvs_error *err) {
-    struct setup setup;
-    struct config *config = NULL;
-    struct worker_outbox outbox = {.send = send_to_coordinator};
-    LVS_TRY(setup_unpack(message->payload, message->length, &setup, err));
-    enum lvs_status status = setup_parse_config(&setup, &config, err);
-    if (status == LVS_OK) status = find_place(&setup, config, local_index, local_count, err);
-    if (status == LVS_OK) status = worker_create(&setup, &outbox, out, err);
-    config_destroy(config);
-    free((void *)setup.sets);
-    return status;
-}
-
-/* Serves until rank 0 says END; its payload says whether results.h5 is to be written together. */
-static int32_t work(int32_t local_index, int32_t local_count) {
-    struct worker *worker = NULL;
-    struct lvs_error err = {0};
-    struct backoff backoff = {0};
-    int32_t publish = 0;
-    for (bool over = false; !over;) {
-        struct message message;
-        bool had_something = worker && worker_poll(worker);
-        if (protocol_receive(&message)) {
-            had_something = true;
-            if (message.kind == MESSAGE_SETUP &&
-                start_worker(&message, local_index, local_count, &worker, &err) != LVS_OK)
-                protocol_send(0, MESSAGE_REFUSED, &err, sizeof err, &(struct lvs_error){0});
-            if (message.kind == MESSAGE_ASSIGNMENT) worker_assign(worker, (const void *)message.payload);
-            if (message.kind == MESSAGE_STOP && worker) worker_stop(worker);
-            if (message.kind == MESSAGE_END) {
-                over = true;
-                if (message.length == sizeof publish) memcpy(&publish, message.payload, sizeof publish);
-            }
-            free(message.payload);
-        }
-        if (!over) backoff_wait(&backoff, had_something);
-    }
-    worker_destroy(worker);
-    return publish;
-}
-
-/* ---- rank 0: the run ---- */
 
 static void local_send(void *context, enum message_kind kind, const void *payload, size_t length) {
     struct driver *driver = context;
@@ -270,7 +114,7 @@ static enum lvs_status note_outside(struct driver *driver, struct lvs_error *err
 static enum lvs_status start_local_worker(struct driver *driver, struct setup *setup, int32_t local_index,
                                           int32_t local_count, struct lvs_error *err) {
     struct worker_outbox outbox = {.context = driver, .send = local_send};
-    LVS_TRY(find_place(setup, driver->config, local_index, local_count, err));
+    LVS_TRY(sweep_find_place(setup, driver->config, local_index, local_count, err));
     return worker_create(setup, &outbox, &driver->local, err);
 }
 
@@ -329,6 +173,7 @@ static enum lvs_status run(struct driver *driver, struct setup *setup, int32_t l
                            const struct coordinator_action *actions, int32_t n_actions, struct lvs_error *err) {
     LVS_TRY(open_journal(driver, err));
     LVS_TRY(note_run(driver, err));
+    LVS_TRY(provenance_note(driver, err));
     LVS_TRY(driver_carry_out(driver, actions, n_actions, err));
     LVS_TRY(journal_flush(driver->journal, err));
     LVS_TRY(send_setup(setup, err));
@@ -407,8 +252,9 @@ static enum lvs_status drive(struct driver *driver, const struct sweep_options *
         print_table(driver, &prepared->known);
         return n_bad(&prepared->known) > 0 ? LVS_FAILED_TRIALS : LVS_OK;
     }
-    make_setup(options, prepared, &setup);
+    prepared_setup(options, prepared, &setup);
     driver->setup = &setup;
+    driver->lock = &prepared->lock;
     LVS_TRY(run(driver, &setup, local_index, local_count, actions, n_actions, err));
     *publish = true;
     link_best(driver);
@@ -426,7 +272,7 @@ static enum lvs_status run_as_coordinator(const struct sweep_options *options, s
     struct prepared prepared = {0};
     struct driver driver = {.options = options};
     bool publish = false;
-    enum lvs_status status = prepare(options, &prepared, err);
+    enum lvs_status status = sweep_prepare(options, &prepared, err);
     int32_t verdict = (int32_t)status, own_rank = 1, index = 0, count = 0, local_ranks = 0;
     protocol_local(true, &index, &local_ranks);
     if (status == LVS_OK) own_rank = coordinates_only(prepared.config, prepared.facts, local_ranks);
@@ -465,13 +311,13 @@ static enum lvs_status run_as_coordinator(const struct sweep_options *options, s
 static enum lvs_status run_as_worker(struct lvs_error *err) {
     int32_t index, count, local_ranks, head[2];
     protocol_local(true, &index, &local_ranks);
-    struct message message = wait_for_message();
+    struct message message = sweep_wait_for_message();
     memcpy(head, message.payload, sizeof head);
     free(message.payload);
     if (head[0] != LVS_OK) return LVS_OK; /* rank 0 has said why */
     protocol_local(true, &index, &count);
     /* A failed common write is rank 0's to mend and to report. */
-    if (work(index, count)) protocol_publish(NULL, err);
+    if (sweep_work(index, count)) protocol_publish(NULL, err);
     return LVS_OK;
 }
 
@@ -480,7 +326,7 @@ enum lvs_status sweep_run(const struct sweep_options *options) {
     bool coordinates = protocol_rank() == 0;
     log_set_rank(protocol_size() > 1 ? protocol_rank() : -1);
     stop_install(coordinates);
-    enum lvs_status status = check_launch(&err);
+    enum lvs_status status = sweep_check_launch(&err);
     if (status == LVS_OK && !protocol_same_text(LVSWEEP_VERSION))
         status = lvs_fail(&err, LVS_LAUNCH,
                           "launch: the ranks run different versions of lvsweep; this one is %s. "

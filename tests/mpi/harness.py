@@ -106,6 +106,7 @@ series = 2
 horizon = 5
 [run]
 backend = cpu
+threads = 1
 """)
     return ini
 

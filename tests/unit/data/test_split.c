@@ -122,7 +122,8 @@ static enum lvs_status split_text(const struct series_set *set, const char *json
                                   struct split *split) {
     struct config config = fixture_config();
     config.split = SPLIT_FILE;
-    snprintf(config.split_file, sizeof config.split_file, "%s%s", fixture_write("splits.json", json), member);
+    snprintf(config.split_file, sizeof config.split_file, "%s", fixture_write("splits.json", json));
+    snprintf(config.split_member, sizeof config.split_member, "%s", member);
     return split_make(&config, set, split, &fixture_error);
 }
 
@@ -146,7 +147,7 @@ static void test_file_refused(void **state) {
         {"{\"train\":[0,3],\"validation\":[1],\"test\":[2,3]}", "", "series 3 is in \"train\" and again in \"test\""},
         {"{\"train\":[0],\"train\":[1]}", "", "duplicate"},
         {"{\"b\":{\"train\":[0]},\"c\":{\"train\":[1]}}", "", "members with splits: b, c"},
-        {"{\"b\":{\"train\":[0]},\"c\":{\"train\":[1]}}", "#d", "no split in member d; members with splits: b, c"},
+        {"{\"b\":{\"train\":[0]},\"c\":{\"train\":[1]}}", "d", "no split in member d; members with splits: b, c"},
     };
     struct series_set set = fixture_set(40, 4, 1, wave);
     for (int32_t i = 0; i < COUNT_OF(cases); i++) {
@@ -158,7 +159,7 @@ static void test_file_refused(void **state) {
     struct config config = fixture_config();
     struct split split;
     config.split = SPLIT_FILE;
-    strcpy(config.split_file, "/nonexistent/splits.json#b");
+    strcpy(config.split_file, "/nonexistent/splits.json");
     assert_fails(split_make(&config, &set, &split, &fixture_error), LVS_INPUT, "/nonexistent/splits.json: cannot open");
     series_free(&set);
 }
@@ -174,7 +175,7 @@ static void test_file(void **state) {
     assert_int_equal(split.rows[SPLIT_TEST][1], 1);
     split_free(&split);
     const char *two = "{\"about\":\"x\",\"b\":{\"train\":[1]},\"c\":{\"train\":[5,6],\"validation\":[2]}}";
-    assert_ok(split_text(&set, two, "#c", &split));
+    assert_ok(split_text(&set, two, "c", &split));
     assert_int_equal(split.n[SPLIT_TRAIN], 2);
     assert_int_equal(split.n[SPLIT_TEST], 0);
     assert_int_equal(split.rows[SPLIT_TRAIN][1], 6);

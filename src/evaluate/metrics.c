@@ -1,0 +1,165 @@
+/* Metrics of a forecast set: every metric first within a series over its valid values, then over the series that have
+ * one. A series without any valid value counts in the success rate only.
+ * Invariant: a metric is finite as soon as one series has a valid value for it. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "evaluate_internal.h"
+
+/* Columns of the table [metric][series] that the means are taken from. */
+enum score {
+    SCORE_MSE,
+    SCORE_MAE,
+    SCORE_MSE_SCALED,
+    SCORE_MAE_SCALED,
+    SCORE_R2,
+    SCORE_CRPS,
+    SCORE_COUNT,
+};
+
+struct score_table {
+    double *all;     /* [SCORE_COUNT][n_series]: over all channels of a series */
+    double *channel; /* [SCORE_COUNT][n_channel][n_series] */
+};
+
+/* One series and channel, in a row. */
+struct strip {
+    double *observed, *predicted, *error; /* [horizon] scaled */
+    double *samples;                      /* [samples] of one point */
+};
+
+static const double *score_row(const struct score_table *table, const struct forecast_set *set, enum score score,
+                               int32_t channel) {
+    return table->channel + ((int64_t)score * set->n_channel + channel) * set->n_series;
+}
+
+/* Valid samples of one value; returns how many. */
+static int32_t gather_samples(const struct forecast_set *set, int32_t series, int64_t at, double *out) {
+    int32_t n = 0;
+    for (int32_t s = 0; s < set->samples; s++) {
+        double value = forecast_set_values(set, s, series)[at];
+        if (isfinite(value)) out[n++] = value;
+    }
+    return n;
+}
+
+/* Point forecasts (the median of several samples), and the mean CRPS of the strip. */
+static double fill_strip(const struct forecast_set *set, int32_t series, int32_t channel, struct strip *strip) {
+    const double *observed = set->observed + (int64_t)series * set->horizon * set->n_channel;
+    for (int32_t p = 0; p < set->horizon; p++) {
+        int64_t at = (int64_t)p * set->n_channel + channel;
+        int32_t n = gather_samples(set, series, at, strip->samples);
+        strip->observed[p] = observed[at];
+        strip->predicted[p] = n == 1 ? strip->samples[0] : median_finite(strip->samples, n);
+        strip->error[p] = isfinite(observed[at]) ? crps_fair(strip->samples, n, observed[at]) : NAN;
+    }
+    return mean_finite(strip->error, set->horizon);
+}
+
+static double strip_mean_error(const struct forecast_set *set, struct strip *strip, bool squared) {
+    for (int32_t p = 0; p < set->horizon; p++) {
+        double error = strip->predicted[p] - strip->observed[p];
+        strip->error[p] = squared ? error * error : fabs(error);
+    }
+    return mean_finite(strip->error, set->horizon);
+}
+
+static int32_t strip_valid(const struct forecast_set *set, const struct strip *strip) {
+    int32_t n = 0;
+    for (int32_t p = 0; p < set->horizon; p++)
+        n += isfinite(strip->predicted[p]) && isfinite(strip->observed[p]);
+    return n;
+}
+
+/* Scores of one series by channel, and over its channels: errors weigh every valid value alike, R² and CRPS every
+ * channel. */
+static void score_series(const struct forecast_set *set, const struct scaling *scaling, int32_t series,
+                         struct strip *strip, const struct score_table *table) {
+    double sum[SCORE_COUNT] = {0}, weight[SCORE_COUNT] = {0};
+    for (int32_t c = 0; c < set->n_channel; c++) {
+        double factor = scaling->factor[(int64_t)set->rows[series] * set->n_channel + c], value[SCORE_COUNT];
+        value[SCORE_CRPS] = fill_strip(set, series, c, strip);
+        value[SCORE_MSE_SCALED] = strip_mean_error(set, strip, true);
+        value[SCORE_MAE_SCALED] = strip_mean_error(set, strip, false);
+        value[SCORE_MSE] = value[SCORE_MSE_SCALED] * factor * factor;
+        value[SCORE_MAE] = value[SCORE_MAE_SCALED] * factor;
+        value[SCORE_R2] = r_squared(strip->observed, strip->predicted, set->horizon);
+        int32_t n_valid = strip_valid(set, strip);
+        for (int score = 0; score < SCORE_COUNT; score++) {
+            table->channel[((int64_t)score * set->n_channel + c) * set->n_series + series] = value[score];
+            if (!isfinite(value[score])) continue;
+            double w = score == SCORE_R2 || score == SCORE_CRPS ? 1 : n_valid;
+            sum[score] += w * value[score];
+            weight[score] += w;
+        }
+    }
+    for (int score = 0; score < SCORE_COUNT; score++)
+        table->all[(int64_t)score * set->n_series + series] = weight[score] > 0 ? sum[score] / weight[score] : NAN;
+}
+
+static void fill_table(const struct forecast_set *set, const struct scaling *scaling, struct score_table *table) {
+    const size_t series = (size_t)set->n_series + 1, horizon = (size_t)set->horizon + 1;
+    table->all = lvs_malloc(SCORE_COUNT * series * sizeof *table->all);
+    table->channel = lvs_malloc(SCORE_COUNT * (size_t)set->n_channel * series * sizeof *table->channel);
+    struct strip strip = {
+        .observed = lvs_malloc(horizon * sizeof(double)),
+        .predicted = lvs_malloc(horizon * sizeof(double)),
+        .error = lvs_malloc(horizon * sizeof(double)),
+        .samples = lvs_malloc(((size_t)set->samples + 1) * sizeof(double)),
+    };
+    for (int32_t i = 0; i < set->n_series; i++)
+        score_series(set, scaling, i, &strip, table);
+    free(strip.observed);
+    free(strip.predicted);
+    free(strip.error);
+    free(strip.samples);
+}
+
+static void count_pieces(const struct forecast_set *set, struct forecast_metrics *out) {
+    int64_t n_forecasts = (int64_t)set->samples * set->n_series, n_success = 0;
+    out->n_series = set->n_series;
+    out->n_malformed = out->n_missing = out->n_negative = 0;
+    for (int64_t i = 0; i < n_forecasts; i++) {
+        out->n_malformed += set->decoded[i].n_malformed;
+        out->n_missing += set->decoded[i].n_missing;
+        out->n_negative += set->decoded[i].n_negative;
+        n_success += set->decoded[i].success;
+    }
+    out->success_rate = n_forecasts > 0 ? (double)n_success / (double)n_forecasts : NAN;
+}
+
+static void channel_means(const struct forecast_set *set, const struct score_table *table,
+                          struct forecast_metrics *out) {
+    for (int32_t c = 0; c < LVS_MAX_CHANNELS; c++) {
+        bool there = c < set->n_channel;
+        out->mse[c] = there ? mean_finite(score_row(table, set, SCORE_MSE, c), set->n_series) : NAN;
+        out->mae[c] = there ? mean_finite(score_row(table, set, SCORE_MAE, c), set->n_series) : NAN;
+        out->r2[c] = there ? mean_finite(score_row(table, set, SCORE_R2, c), set->n_series) : NAN;
+        out->mse_scaled[c] = there ? mean_finite(score_row(table, set, SCORE_MSE_SCALED, c), set->n_series) : NAN;
+        out->mae_scaled[c] = there ? mean_finite(score_row(table, set, SCORE_MAE_SCALED, c), set->n_series) : NAN;
+    }
+}
+
+void forecast_measure(const struct forecast_set *set, const struct scaling *scaling, struct forecast_metrics *out,
+                      double *series_mae_scaled) {
+    memset(out, 0, sizeof *out); /* bytes that are sent and hashed, padding included */
+    const int32_t n = set->n_series;
+    struct score_table table;
+    fill_table(set, scaling, &table);
+    count_pieces(set, out);
+    channel_means(set, &table, out);
+    out->mae_mean = mean_finite(table.all + (int64_t)SCORE_MAE * n, n);
+    out->mae_median = median_finite(table.all + (int64_t)SCORE_MAE * n, n);
+    out->mae_scaled_mean = mean_finite(table.all + (int64_t)SCORE_MAE_SCALED * n, n);
+    out->mae_scaled_median = median_finite(table.all + (int64_t)SCORE_MAE_SCALED * n, n);
+    out->mse_mean = mean_finite(table.all + (int64_t)SCORE_MSE * n, n);
+    out->mse_scaled_mean = mean_finite(table.all + (int64_t)SCORE_MSE_SCALED * n, n);
+    out->r2_mean = mean_finite(table.all + (int64_t)SCORE_R2 * n, n);
+    out->crps = mean_finite(table.all + (int64_t)SCORE_CRPS * n, n);
+    out->cross_entropy = mean_finite(set->cross_entropy, n);
+    if (series_mae_scaled)
+        memcpy(series_mae_scaled, table.all + (int64_t)SCORE_MAE_SCALED * n, (size_t)n * sizeof(double));
+    free(table.all);
+    free(table.channel);
+}

@@ -1,0 +1,67 @@
+/* The conventions by name, and sums over passes: a training step, an evaluation, a generated continuation. Pure
+ * arithmetic on shapes; INT64_MAX stands for "does not fit". */
+#include "flops_internal.h"
+
+#include <string.h>
+
+static const struct flops_convention *const conventions[] = {&flops_table1, &flops_report_a, &flops_report_b,
+                                                             &flops_report_c};
+enum { N_CONVENTIONS = sizeof conventions / sizeof *conventions };
+
+const struct flops_convention *flops_convention_at(int32_t index) {
+    return index >= 0 && index < N_CONVENTIONS ? conventions[index] : NULL;
+}
+
+const struct flops_convention *flops_convention_find(const char *name) {
+    for (int32_t i = 0; i < N_CONVENTIONS; i++)
+        if (strcmp(conventions[i]->name, name) == 0) return conventions[i];
+    return NULL;
+}
+
+static int64_t terms_sum(const struct flops_terms *terms) {
+    int64_t sum = 0;
+    for (int32_t i = 0; i < terms->n; i++)
+        sum = price_plus(sum, terms->term[i].flops);
+    return sum;
+}
+
+static int64_t forward_sum(const struct flops_convention *convention, const struct flops_shape *shape, int64_t batch,
+                           int64_t context, bool every_position) {
+    if (batch <= 0 || context <= 0) return 0;
+    struct flops_terms terms;
+    convention->forward(shape, batch, context, every_position, &terms);
+    return terms_sum(&terms);
+}
+
+int64_t flops_forward(const struct flops_convention *convention, const struct flops_shape *shape, int64_t batch,
+                      int64_t context) {
+    return forward_sum(convention, shape, batch, context, true);
+}
+
+int64_t flops_training_step(const struct flops_convention *convention, const struct flops_shape *shape, int64_t batch,
+                            int64_t context) {
+    return price_times(3, flops_forward(convention, shape, batch, context));
+}
+
+int64_t flops_evaluation(const struct flops_convention *convention, const struct flops_shape *shape, int64_t windows,
+                         int64_t batch, int64_t context) {
+    if (windows <= 0 || batch <= 0) return 0;
+    int64_t whole = price_times(windows / batch, flops_forward(convention, shape, batch, context));
+    return price_plus(whole, flops_forward(convention, shape, windows % batch, context));
+}
+
+int64_t flops_generation(const struct flops_convention *convention, const struct flops_shape *shape, int64_t prompt,
+                         int64_t tokens, bool cached) {
+    if (prompt <= 0 || tokens <= 0) return 0;
+    int64_t sum = cached ? forward_sum(convention, shape, 1, prompt, false) : 0;
+    for (int64_t i = 0; i < tokens && sum < INT64_MAX; i++) {
+        if (cached) {
+            struct flops_terms terms;
+            convention->decode(shape, 1, prompt + i + 1, &terms);
+            sum = price_plus(sum, terms_sum(&terms));
+        } else {
+            sum = price_plus(sum, forward_sum(convention, shape, 1, prompt + i, false));
+        }
+    }
+    return sum;
+}

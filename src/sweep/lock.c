@@ -1,0 +1,143 @@
+/* One sweep an output folder. OUTPUT/lock names the owner; its modification time is a heartbeat. Only open(O_EXCL),
+ * rename and times are used, which NFS keeps; a lock is stale when its owner is known to be dead, when the same job was
+ * restarted, or when the heartbeat is older than LOCK_STALE_SECONDS. */
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "lvsweep/log.h"
+#include "sweep_internal.h"
+
+#define LOCK_STALE_SECONDS  120.0
+#define LOCK_BEAT_SECONDS   20.0
+#define LOCK_TEXT_MAX_BYTES 4096
+
+struct lock_owner {
+    char host[64], boot[64], job[64];
+    long pid;
+    int restart;
+    double since, beat; /* seconds since 1970 */
+};
+
+static void read_line(const char *path, char *out, size_t capacity) {
+    FILE *file = fopen(path, "r");
+    out[0] = '\0';
+    if (!file) return;
+    if (fgets(out, (int)capacity, file)) out[strcspn(out, "\n")] = '\0';
+    fclose(file);
+}
+
+static struct lock_owner own_identity(void) {
+    struct lock_owner own = {.pid = (long)getpid(), .since = clock_now()};
+    const char *job = getenv("SLURM_JOB_ID"), *restart = getenv("SLURM_RESTART_COUNT");
+    gethostname(own.host, sizeof own.host - 1);
+    read_line("/proc/sys/kernel/random/boot_id", own.boot, sizeof own.boot);
+    lvs_copy(own.job, sizeof own.job, job ? job : "");
+    own.restart = restart ? atoi(restart) : 0;
+    return own;
+}
+
+static bool read_owner(const char *path, struct lock_owner *out) {
+    struct stat info;
+    struct lvs_error ignored;
+    char *text = NULL;
+    size_t length;
+    memset(out, 0, sizeof *out);
+    if (stat(path, &info) != 0 || file_read(path, LOCK_TEXT_MAX_BYTES, &text, &length, &ignored) != LVS_OK)
+        return false;
+    out->beat = (double)info.st_mtim.tv_sec + 1e-9 * (double)info.st_mtim.tv_nsec;
+    out->since = out->beat;
+    json_t *document = json_loads(text, 0, NULL);
+    const char *host = "?", *boot = "", *job = "";
+    json_int_t pid = 0;
+    json_unpack(document, "{s?s, s?s, s?s, s?I, s?i, s?F}", "host", &host, "boot", &boot, "job", &job, "pid", &pid,
+                "restart", &out->restart, "since", &out->since);
+    lvs_copy(out->host, sizeof out->host, host);
+    lvs_copy(out->boot, sizeof out->boot, boot);
+    lvs_copy(out->job, sizeof out->job, job);
+    out->pid = (long)pid;
+    json_decref(document);
+    free(text);
+    return true;
+}
+
+/* Why the lock may be broken, or NULL when its owner may be alive. */
+static const char *stale_reason(const struct lock_owner *owner, const struct lock_owner *own) {
+    bool same_host = strcmp(owner->host, own->host) == 0;
+    if (same_host && owner->boot[0] && strcmp(owner->boot, own->boot) != 0) return "its machine was restarted";
+    if (same_host && owner->pid > 0 && kill((pid_t)owner->pid, 0) != 0 && errno == ESRCH) return "its process is gone";
+    if (own->job[0] && strcmp(owner->job, own->job) == 0 && own->restart > owner->restart)
+        return "its job was requeued and this is the restart";
+    if (own->since - owner->beat > LOCK_STALE_SECONDS) return "its heartbeat is older than two minutes";
+    return NULL;
+}
+
+static enum lvs_status refuse(const char *path, const struct lock_owner *owner, struct lvs_error *err) {
+    char since[32];
+    time_t start = (time_t)owner->since;
+    strftime(since, sizeof since, "%Y-%m-%d %H:%M:%S", localtime(&start));
+    return lvs_fail(
+        err, LVS_OUTPUT,
+        "%s: another lvsweep works on this output: host %s, pid %ld%s%s, since %s, last heartbeat %.0f s ago. "
+        "Wait for it, choose another --output, or, if it is certainly dead, add --break-lock (exit 6)",
+        path, owner->host, owner->pid, owner->job[0] ? ", job " : "", owner->job, since, clock_now() - owner->beat);
+}
+
+static enum lvs_status create(const char *path, const struct lock_owner *own, bool *exists, struct lvs_error *err) {
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    *exists = fd < 0 && errno == EEXIST;
+    if (fd < 0 && !*exists) return lvs_fail(err, LVS_OUTPUT, "%s: cannot create: %s", path, strerror(errno));
+    if (fd < 0) return LVS_OK;
+    int put = dprintf(
+        fd, "{\"host\": \"%s\", \"pid\": %ld, \"boot\": \"%s\", \"job\": \"%s\", \"restart\": %d, \"since\": %.3f}\n",
+        own->host, own->pid, own->boot, own->job, own->restart, own->since);
+    bool written = put > 0 && fsync(fd) == 0;
+    close(fd);
+    if (written) return LVS_OK;
+    unlink(path);
+    return lvs_fail(err, LVS_OUTPUT, "%s: cannot write: %s", path, strerror(errno));
+}
+
+enum lvs_status lock_take(const char *output, bool force, struct sweep_lock *out, struct lvs_error *err) {
+    struct lock_owner own = own_identity(), owner;
+    *out = (struct sweep_lock){0};
+    char path[LVS_PATH_MAX];
+    LVS_TRY(file_join(path, output, "lock", err));
+    for (int attempt = 0; attempt < 3; attempt++) {
+        bool exists;
+        LVS_TRY(create(path, &own, &exists, err));
+        if (!exists) {
+            lvs_copy(out->path, sizeof out->path, path);
+            out->beat = own.since;
+            return LVS_OK;
+        }
+        if (!read_owner(path, &owner)) continue; /* it was released meanwhile */
+        const char *reason = force ? "--break-lock was given" : stale_reason(&owner, &own);
+        if (!reason) return refuse(path, &owner, err);
+        log_warning("%s of host %s, pid %ld is broken: %s", path, owner.host, owner.pid, reason);
+        /* Renamed before it is removed: of two starters that both find it stale, one renames, the other fails. */
+        char aside[LVS_PATH_MAX + 32];
+        snprintf(aside, sizeof aside, "%s.stale.%ld", path, own.pid);
+        if (rename(path, aside) == 0) unlink(aside);
+    }
+    return refuse(path, &owner, err);
+}
+
+void lock_beat(struct sweep_lock *lock) {
+    double now = clock_now();
+    if (!lock->path[0] || now - lock->beat < LOCK_BEAT_SECONDS) return;
+    lock->beat = now;
+    utimensat(AT_FDCWD, lock->path, NULL, 0);
+}
+
+void lock_release(struct sweep_lock *lock) {
+    if (lock->path[0]) unlink(lock->path);
+    lock->path[0] = '\0';
+}

@@ -1,0 +1,76 @@
+/* Where and by what a sweep was run: pairs of name and text in the journal and in results.h5's group provenance. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "driver.h"
+#include "lvsweep/version.h"
+
+static enum lvs_status note_pair(struct driver *driver, const char *name, const char *text, struct lvs_error *err) {
+    if (!text || !text[0]) return LVS_OK;
+    struct journal_event event = journal_event_make(JOURNAL_PROVENANCE);
+    event.name = name;
+    event.text = text;
+    return driver_note(driver, &event, err);
+}
+
+/* The kernel's view: it holds mpirun-less starts and every option as typed. */
+static void command_line(char *out, size_t capacity) {
+    FILE *file = fopen("/proc/self/cmdline", "r");
+    size_t length = file ? fread(out, 1, capacity - 1, file) : 0;
+    if (file) fclose(file);
+    out[length] = '\0';
+    for (size_t i = 0; i + 1 < length; i++)
+        if (out[i] == '\0') out[i] = ' ';
+}
+
+static enum lvs_status note_machine(struct driver *driver, struct lvs_error *err) {
+    struct utsname system;
+    char text[512], host[64];
+    protocol_host(host, sizeof host);
+    LVS_TRY(note_pair(driver, "host", host, err));
+    if (uname(&system) == 0) {
+        snprintf(text, sizeof text, "%s %s %s", system.sysname, system.release, system.machine);
+        LVS_TRY(note_pair(driver, "system", text, err));
+    }
+    protocol_library(text, sizeof text);
+    LVS_TRY(note_pair(driver, "mpi", text, err));
+    snprintf(text, sizeof text, "%d", protocol_size());
+    LVS_TRY(note_pair(driver, "ranks", text, err));
+    return note_pair(driver, "compiler", __VERSION__, err);
+}
+
+static enum lvs_status note_job(struct driver *driver, struct lvs_error *err) {
+    static const char *const variables[] = {"SLURM_JOB_ID",       "SLURM_JOB_NAME",      "SLURM_JOB_PARTITION",
+                                            "SLURM_JOB_NODELIST", "SLURM_RESTART_COUNT", "PBS_JOBID"};
+    for (size_t i = 0; i < sizeof variables / sizeof variables[0]; i++)
+        LVS_TRY(note_pair(driver, variables[i], getenv(variables[i]), err));
+    return LVS_OK;
+}
+
+enum lvs_status provenance_note(struct driver *driver, struct lvs_error *err) {
+    char text[4096];
+    time_t now = time(NULL);
+    LVS_TRY(note_pair(driver, "commit", LVSWEEP_COMMIT, err));
+    command_line(text, sizeof text);
+    LVS_TRY(note_pair(driver, "command", text, err));
+    if (getcwd(text, sizeof text)) LVS_TRY(note_pair(driver, "folder", text, err));
+    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
+    LVS_TRY(note_pair(driver, "started", text, err));
+    LVS_TRY(note_pair(driver, "backend", sweep_facts_backend(driver->facts), err));
+    LVS_TRY(note_pair(driver, "precision", sweep_facts_precision(driver->facts), err));
+    LVS_TRY(note_machine(driver, err));
+    return note_job(driver, err);
+}
+
+enum lvs_status provenance_note_worker(struct driver *driver, int32_t worker, struct lvs_error *err) {
+    const struct worker_hello *hello = &driver->hellos[worker];
+    char name[32], text[320];
+    snprintf(name, sizeof name, "worker_%d", driver->first_rank + worker);
+    snprintf(text, sizeof text, "%s; %s; %s; %s", hello->host, hello->device.name, hello->device.uuid,
+             hello->device.driver);
+    return note_pair(driver, name, text, err);
+}
