@@ -104,9 +104,10 @@ int64_t lora_trainable(const struct qwen2_config *config, int32_t n_vocabulary, 
  * zero; head = weight starts from the model's. params [stride] on the host. */
 enum lvs_status lora_init(const struct model *model, const struct lora_layout *layout, const struct settings *settings,
                           float *params, struct lvs_error *err);
-/* Reads a PEFT folder (adapter_config.json, adapter_model.safetensors, and head_bias.safetensors when there) into
- * params; refuses other ranks than settings->lora_rank, missing or unknown tensors, DoRA, rslora and the like by name.
- */
+/* Reads a PEFT folder (adapter_config.json, adapter_model.safetensors, and head.safetensors when there) into params;
+ * refuses other ranks than settings->lora_rank, another alpha/r, other targets, missing or unknown tensors, DoRA,
+ * rslora and the like by name. A folder without head.safetensors leaves the head's part of params as it was, so call
+ * lora_init first; one with a head that the layout has no place for is refused. */
 enum lvs_status lora_read(const char *folder, const struct lora_layout *layout, const struct settings *settings,
                           float *params, struct lvs_error *err);
 /* Writes adapter_model.safetensors and adapter_config.json as PEFT reads them (names
@@ -152,7 +153,8 @@ enum lvs_status pass_logits(struct pass *pass, const struct adapters *adapters, 
 
 /* ---- generation ---- */
 
-/* Keys and values of many sequences that continue at their own lengths, for one adapter. */
+/* Keys and values of many sequences that continue at their own lengths, for one adapter: the first of the `adapters`
+ * given (shift params, scale, … to use another). */
 struct kv_cache;
 struct kv_cache_options {
     int32_t n_sequences; /* prompts × samples */
@@ -175,7 +177,8 @@ enum lvs_status kv_cache_prefill(struct kv_cache *cache, const struct adapters *
  * them. */
 enum lvs_status kv_cache_decode(struct kv_cache *cache, const struct adapters *adapters, int32_t steps,
                                 struct lvs_error *err);
-/* Sequences that need no more tokens keep repeating (host [n_sequences]). */
+/* Sequences that need no more tokens (host [n_sequences]): their tokens and lengths stand still from now on, until the
+ * next prefill. */
 enum lvs_status kv_cache_set_finished(struct kv_cache *cache, const uint8_t *finished, struct lvs_error *err);
 /* All tokens so far: tokens [n_sequences][capacity], length [n_sequences] (prompt included). */
 enum lvs_status kv_cache_tokens(struct kv_cache *cache, int32_t *tokens, int32_t *length, struct lvs_error *err);

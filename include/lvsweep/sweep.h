@@ -183,9 +183,10 @@ struct assignment {
     int32_t reserved;
     struct trial trials[ASSIGNMENT_MAX];
 };
+enum progress_phase { PHASE_LOADING, PHASE_TRAINING, PHASE_EVALUATING };
 struct progress {
     int32_t trial, step, n_steps; /* step of n_steps */
-    int32_t phase;                /* 0 loading, 1 training, 2 evaluating */
+    int32_t phase;                /* enum progress_phase */
     double loss, tokens_per_second;
 };
 /* Where a worker runs. */

@@ -2,6 +2,7 @@
  * worker was given is on disk before it starts. */
 #include "driver.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -148,9 +149,9 @@ static enum lvs_status send_outgoing(struct driver *driver, struct lvs_error *er
     return status;
 }
 
-static enum lvs_status begin_stop(struct driver *driver, struct lvs_error *err) {
+static enum lvs_status begin_stop(struct driver *driver, const char *reason, struct lvs_error *err) {
     driver->stopping = true;
-    log_info("stopping: trials under way write a checkpoint; run the same command again to go on");
+    log_info("%s: trials under way write a checkpoint; run the same command again to go on", reason);
     if (driver->local) worker_stop(driver->local);
     for (int32_t w = driver->first_rank == 0 ? 1 : 0; w < driver->n_workers; w++)
         if (!driver->is_lost[w]) LVS_TRY(protocol_send(driver->first_rank + w, MESSAGE_STOP, NULL, 0, err));
@@ -170,7 +171,9 @@ static void publish_now_and_then(struct driver *driver) {
 static enum lvs_status turn(struct driver *driver, struct backoff *backoff, struct lvs_error *err) {
     bool had_something = false;
     LVS_TRY(take_messages(driver, &had_something, err));
-    if (stop_requested() && !driver->stopping) LVS_TRY(begin_stop(driver, err));
+    if (!driver->stopping && stop_requested()) LVS_TRY(begin_stop(driver, "stopping", err));
+    if (!driver->stopping && clock_now() >= driver->deadline)
+        LVS_TRY(begin_stop(driver, "the time limit is near", err));
     LVS_TRY(journal_flush(driver->journal, err));
     LVS_TRY(send_outgoing(driver, err));
     publish_now_and_then(driver);
@@ -180,9 +183,27 @@ static enum lvs_status turn(struct driver *driver, struct backoff *backoff, stru
     return LVS_OK;
 }
 
+/* The earliest of the limits that are known. What SLURM would kill is stopped two minutes before, a limit of ours a
+ * tenth of itself before, at most a minute: checkpoints must be on disk by then. */
+static double find_deadline(const struct driver *driver) {
+    const struct config *config = driver->config;
+    const char *job_end = getenv("SLURM_JOB_END_TIME");
+    double deadline = INFINITY;
+    if (job_end && atof(job_end) > 0) deadline = atof(job_end) - 120;
+    if (config->time_limit > 0) {
+        double margin = config->time_limit / 10 < 60 ? config->time_limit / 10 : 60;
+        deadline = fmin(deadline, driver->started + config->time_limit - margin);
+    }
+    if (config->hours_cap > 0) deadline = fmin(deadline, driver->started + 3600 * config->hours_cap);
+    if (config->gpu_hours_cap > 0)
+        deadline = fmin(deadline, driver->started + 3600 * config->gpu_hours_cap / driver->n_workers);
+    return deadline;
+}
+
 enum lvs_status driver_loop(struct driver *driver, struct lvs_error *err) {
     struct backoff backoff = {0};
     driver->started = driver->published = clock_now();
+    driver->deadline = find_deadline(driver);
     while (!coordinator_finished(driver->coordinator)) {
         enum lvs_status status = turn(driver, &backoff, err);
         if (status != LVS_OK) {

@@ -27,6 +27,7 @@ struct driver {
     bool *has_hello, *is_lost;   /* [n_workers] */
     struct progress *progress;   /* [n_workers] last words */
     double started, published, busy_seconds;
+    double deadline; /* seconds since 1970 at which the sweep stops itself, resumable */
     int32_t n_retries, n_settled;
     bool stopping, changed; /* changed: something to publish */
     enum lvs_status fatal;
@@ -48,10 +49,13 @@ struct prepared {
     struct results known; /* replayed from an earlier run; n_rows = 0 without */
     bool resumes;
     struct sweep_lock lock;
+    int64_t worker_bytes; /* host memory that one CPU worker needs for the largest trial of the plan */
 };
 /* Launch mistakes that the environment shows. */
 enum lvs_status sweep_check_launch(struct lvs_error *err);
 enum lvs_status sweep_prepare(const struct sweep_options *options, struct prepared *out, struct lvs_error *err);
+/* LVS_LAUNCH, naming workers × need, when this node's memory cannot hold its workers. */
+enum lvs_status sweep_check_memory(const struct prepared *prepared, int32_t local_workers, struct lvs_error *err);
 void prepared_free(struct prepared *prepared);
 void prepared_setup(const struct sweep_options *options, const struct prepared *prepared, struct setup *out);
 

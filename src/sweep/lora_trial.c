@@ -356,13 +356,13 @@ static enum lvs_status give_up_diverged(struct pack_run *run, int32_t k, struct 
 
 /* ---- the loop ---- */
 
-static void tell_progress(struct pack_run *run) {
+static void tell_progress(const struct pack_run *run, enum progress_phase phase) {
     for (int32_t k = 0; k < run->n_trials; k++) {
         if (run->trials[k].closed) continue;
         struct progress progress = {.trial = run->trials[k].trial->index,
                                     .step = trainer_step(run->trainer, k),
                                     .n_steps = (int32_t)run->trials[k].trial->settings.steps.value,
-                                    .phase = 1,
+                                    .phase = phase,
                                     .loss = NAN};
         run->sink->progress(run->sink->context, &progress);
     }
@@ -371,7 +371,7 @@ static void tell_progress(struct pack_run *run) {
 /* Asked by the trainer now and then: a stop request, or a checkpoint that is due, ends the stretch of steps. */
 static bool interrupt_steps(void *context) {
     struct pack_run *run = context;
-    tell_progress(run);
+    tell_progress(run, PHASE_TRAINING);
     run->stop = run->stop || run->sink->should_stop(run->sink->context);
     return run->stop || clock_now() >= run->checkpoint_due;
 }
@@ -430,6 +430,7 @@ static enum lvs_status train_pack(struct pack_run *run, struct lvs_error *err) {
         double seconds = clock_now() - before;
         for (int32_t k = 0; k < run->n_trials; k++)
             if (!run->trials[k].closed) run->trials[k].seconds_training += seconds;
+        tell_progress(run, PHASE_EVALUATING);
         LVS_TRY(visit_trials(run, &any_open, err));
         if (any_open && run->stop) return interrupt_all(run, err);
         if (any_open && clock_now() >= run->checkpoint_due) LVS_TRY(write_checkpoints(run, err));

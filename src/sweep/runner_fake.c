@@ -121,7 +121,7 @@ static bool fake_steps(const struct fake *fake, const struct trial *trial, int32
         struct progress progress = {.trial = trial->index,
                                     .step = (int32_t)(n_steps * done),
                                     .n_steps = n_steps,
-                                    .phase = 1,
+                                    .phase = PHASE_TRAINING,
                                     .loss = fake_loss(fake, &trial->settings, done)};
         if (fake->step_seconds > 0) sink->progress(sink->context, &progress);
         if (fake->step_seconds > 0 && sink->should_stop(sink->context)) return false;

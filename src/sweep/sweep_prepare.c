@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "driver.h"
+#include "lvsweep/train.h"
 #include "lvsweep/log.h"
 
 /* Under srun with the wrong MPI plugin every task believes to be alone and would run the whole sweep. */
@@ -45,6 +46,41 @@ static enum lvs_status open_output(const struct sweep_options *options, struct p
     return LVS_OK;
 }
 
+/* Weights are mapped and shared by the node's workers; activations, adapters and tables are each worker's own. */
+static int64_t bytes_of_worker(const struct config *config, const struct sweep_facts *facts, const struct plan *plan) {
+    int64_t most = 0;
+    if (config->runner == RUNNER_FAKE || strcmp(sweep_facts_backend(facts), "cpu") != 0) return 0;
+    for (int32_t i = 0; i < plan->n_rows; i++) {
+        if (plan->rows[i].verdict != PLAN_RUN) continue;
+        const struct trial *trial = coordinator_trial(plan->coordinator, plan->rows[i].trial);
+        int64_t bytes = trainer_bytes(sweep_facts_model(facts), &trial->settings, sweep_facts_vocabulary(facts),
+                                      config->pack > 0 ? config->pack : 1, sizeof(float));
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+static int64_t available_bytes(void) {
+    FILE *file = fopen("/proc/meminfo", "r");
+    char line[128];
+    long long kilobytes = 0;
+    while (file && fgets(line, sizeof line, file))
+        if (sscanf(line, "MemAvailable: %lld", &kilobytes) == 1) break;
+    if (file) fclose(file);
+    return kilobytes * 1024;
+}
+
+enum lvs_status sweep_check_memory(const struct prepared *prepared, int32_t local_workers, struct lvs_error *err) {
+    int64_t there = available_bytes(), need = prepared->worker_bytes;
+    int64_t weights = need > 0 ? model_weight_bytes(sweep_facts_model(prepared->facts), sizeof(uint16_t)) : 0;
+    if (there <= 0 || weights + need * local_workers <= there) return LVS_OK;
+    return lvs_fail(err, LVS_LAUNCH,
+                    "launch: %d workers on this node need %d x %.1f GiB and %.1f GiB for the weights, but %.1f GiB are "
+                    "free. Start fewer ranks a node, or lower [train] batch or context. Nothing was started (exit 7)",
+                    local_workers, local_workers, (double)need / 0x1p30, (double)weights / 0x1p30,
+                    (double)there / 0x1p30);
+}
+
 enum lvs_status sweep_prepare(const struct sweep_options *options, struct prepared *out, struct lvs_error *err) {
     struct config_source source = {
         .path = options->ini, .sets = options->sets, .n_sets = options->n_sets, .check_files = true};
@@ -56,6 +92,7 @@ enum lvs_status sweep_prepare(const struct sweep_options *options, struct prepar
     if (status != LVS_OK) return status;
     status = plan_make(out->config, out->facts, out->resumes ? &out->known : NULL, &plan, err);
     if (status == LVS_OK) status = plan_check(out->config, &plan, err);
+    if (status == LVS_OK) out->worker_bytes = bytes_of_worker(out->config, out->facts, &plan);
     plan_free(&plan);
     return status;
 }

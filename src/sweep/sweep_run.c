@@ -273,10 +273,11 @@ static enum lvs_status run_as_coordinator(const struct sweep_options *options, s
     struct driver driver = {.options = options};
     bool publish = false;
     enum lvs_status status = sweep_prepare(options, &prepared, err);
-    int32_t verdict = (int32_t)status, own_rank = 1, index = 0, count = 0, local_ranks = 0;
+    int32_t own_rank = 1, index = 0, count = 0, local_ranks = 0;
     protocol_local(true, &index, &local_ranks);
     if (status == LVS_OK) own_rank = coordinates_only(prepared.config, prepared.facts, local_ranks);
-    int32_t head[2] = {verdict, own_rank};
+    if (status == LVS_OK) status = sweep_check_memory(&prepared, local_ranks - own_rank, err);
+    int32_t head[2] = {(int32_t)status, own_rank};
     tell_workers(MESSAGE_READY, head, sizeof head, err);
     if (status == LVS_OK) {
         protocol_local(!own_rank, &index, &count);

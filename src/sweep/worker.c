@@ -6,11 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lvsweep/log.h"
+#include "lvsweep/train.h"
 #include "sweep_internal.h"
 
 struct worker {
     struct strbuf setup; /* as sent to every new trainer */
+    char output[LVS_PATH_MAX];
     bool in_process;
     struct worker_outbox outbox;
     struct trainer_link trainer;
@@ -19,6 +20,10 @@ struct worker {
     struct assignment *assignment;
     bool settled[ASSIGNMENT_MAX];
     int32_t step[ASSIGNMENT_MAX]; /* last step heard of */
+    /* A trainer says where it is about twice a second while it trains; silence for many times the longest gap is a
+     * hang. */
+    double heard, longest_gap; /* seconds */
+    bool training, hung;
     /* in_process */
     struct config *config;
     const struct runner *runner;
@@ -80,6 +85,32 @@ static void run_direct(struct worker *worker) {
 
 /* ---- through the trainer ---- */
 
+#define HANG_SECONDS_LEAST 60.0
+#define HANG_GAPS          20.0
+
+static double hang_limit(const struct worker *worker) {
+    const char *given = getenv("LVSWEEP_HANG_SECONDS");
+    double least = given && atof(given) > 0 ? atof(given) : HANG_SECONDS_LEAST;
+    double gaps = HANG_GAPS * worker->longest_gap;
+    return gaps > least ? gaps : least;
+}
+
+static void note_heard(struct worker *worker, const struct message *message) {
+    double now = clock_now(), gap = now - worker->heard;
+    if (worker->training && gap > worker->longest_gap) worker->longest_gap = gap;
+    worker->heard = now;
+    if (message->kind == MESSAGE_PROGRESS)
+        worker->training = ((const struct progress *)(const void *)message->payload)->phase == PHASE_TRAINING;
+    else
+        worker->training = false;
+}
+
+static void end_hung_trainer(struct worker *worker) {
+    if (!worker->training || worker->hung || clock_now() - worker->heard < hang_limit(worker)) return;
+    worker->hung = true;
+    trainer_kill(&worker->trainer, SIGKILL);
+}
+
 static enum lvs_status start_trainer(struct worker *worker, struct lvs_error *err) {
     worker->ready = false;
     LVS_TRY(trainer_spawn(&worker->trainer, err));
@@ -100,6 +131,17 @@ static int32_t slot_of_trial(const struct worker *worker, int32_t index) {
     return -1;
 }
 
+/* What a new attempt must do again. */
+static int32_t steps_beyond_checkpoint(const struct worker *worker, int32_t slot) {
+    char folder[LVS_PATH_MAX];
+    const struct trial *trial = &worker->assignment->trials[slot];
+    int32_t kept = -1;
+    if (trial_folder(folder, worker->output, trial->name, NULL) == LVS_OK)
+        kept = checkpoint_step(folder, trial->train_key);
+    int32_t lost = worker->step[slot] - (kept > 0 ? kept : 0);
+    return lost > 0 ? lost : 0;
+}
+
 static void report_death(struct worker *worker, const char *cause) {
     if (!worker->assignment) return;
     for (int32_t i = 0; i < worker->assignment->n_trials; i++) {
@@ -109,7 +151,7 @@ static void report_death(struct worker *worker, const char *cause) {
         record_init(&message.record, trial);
         message.record.status = TRIAL_FAILED;
         message.record.steps_done = worker->step[i];
-        message.record.flops_lost = (int64_t)worker->step[i] * trial->price.step;
+        message.record.flops_lost = (int64_t)steps_beyond_checkpoint(worker, i) * trial->price.step;
         snprintf(message.record.error, sizeof message.record.error, "the trainer process ended by %s at about step %d",
                  cause, worker->step[i]);
         upward(worker, MESSAGE_RECORD, &message, sizeof message);
@@ -121,6 +163,9 @@ static void report_death(struct worker *worker, const char *cause) {
 static void trainer_died(struct worker *worker) {
     char cause[96];
     trainer_reap(&worker->trainer, cause, sizeof cause);
+    if (worker->hung)
+        snprintf(cause, sizeof cause, "us, as it made no step for %.0f s (hang)", clock_now() - worker->heard);
+    worker->hung = worker->training = false;
     worker->has_trainer = false;
     if (worker->refused) return;
     bool had_work = worker->assignment != NULL;
@@ -135,6 +180,7 @@ static void trainer_died(struct worker *worker) {
 }
 
 static void take_message(struct worker *worker, const struct message *message) {
+    note_heard(worker, message);
     switch (message->kind) {
     case MESSAGE_PROGRESS: {
         const struct progress *progress = (const void *)message->payload;
@@ -177,6 +223,7 @@ enum lvs_status worker_create(const struct setup *setup, const struct worker_out
     struct worker *worker = lvs_calloc(1, sizeof *worker);
     worker->outbox = *outbox;
     worker->in_process = setup->head.in_process;
+    lvs_copy(worker->output, sizeof worker->output, setup->output);
     worker->trainer.socket = -1;
     setup_pack(setup, &worker->setup);
     enum lvs_status status = worker->in_process ? open_direct(worker, setup, err) : start_trainer(worker, err);
@@ -227,6 +274,7 @@ bool worker_poll(struct worker *worker) {
     if (!worker->has_trainer) return false;
     struct message message = {0};
     enum trainer_event event = trainer_receive(&worker->trainer, &message);
+    if (event == TRAINER_QUIET) end_hung_trainer(worker);
     if (event == TRAINER_DEAD) trainer_died(worker);
     if (event == TRAINER_MESSAGE) {
         take_message(worker, &message);

@@ -33,3 +33,21 @@ for ranks in (0, 3):
     rows = sweep("fail:0:nan", ranks, 3)
     assert rows[0]["attempt"] == "1" and "not finite" in rows[0]["error"], rows[0]
     print(f"{ranks or 1} ranks: kill, exit, abort, error, failing for ever, diverging")
+
+where = harness.folder()
+ini = where / "fake.ini"
+ini.write_text(harness.FAKE_INI.format(fake="step:1e-3+fail:1:hang"))
+harness.run(3, ini, "--output", where / "out", environment={"LVSWEEP_HANG_SECONDS": "2"})
+rows = harness.table(where / "out")
+assert rows[1]["attempt"] == "2" and len(rows) == 10, rows[1]
+harness.clean(where)
+print("a hanging trainer is ended and its trial run again")
+
+where = harness.folder()
+ini = where / "fake.ini"
+ini.write_text(harness.FAKE_INI.format(fake="step:2e-2"))
+harness.run(3, ini, "--output", where / "out", "--set", "run.time_limit=2s", expect=75)
+harness.run(3, ini, "--output", where / "out")
+assert len(harness.table(where / "out")) == 10
+harness.clean(where)
+print("a time limit ends the sweep resumably")
