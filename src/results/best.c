@@ -1,0 +1,148 @@
+/* Choosing the best trial by a metric: pure functions over the table. */
+#include "results_internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+static bool may_choose(const struct field *field) {
+    return field->type == FIELD_F64 && field->axes <= AXES_TRIAL_CHANNEL && strncmp(field->name, "val_", 4) == 0;
+}
+
+enum lvs_status metric_check(const char *name, struct lvs_error *err) {
+    const struct field *field = field_find(name);
+    if (field && may_choose(field)) return LVS_OK;
+    struct strbuf names;
+    strbuf_init(&names);
+    for (int32_t i = 0; i < field_count(); i++)
+        if (may_choose(field_at(i))) strbuf_printf(&names, "%s%s", names.length ? ", " : "", field_at(i)->name);
+    lvs_fail(err, LVS_USAGE, "metric %s: %s; allowed: %s", name,
+             strncmp(name, "test_", 5) == 0 ? "the test split must not choose" : "no such metric", names.text);
+    strbuf_free(&names);
+    return LVS_USAGE;
+}
+
+bool metric_highest(const char *name) {
+    return strstr(name, "_r2") || strstr(name, "_success_rate");
+}
+
+double metric_value(const struct results *results, const struct result_row *row, const char *name) {
+    const struct field *field = field_find(name);
+    if (!field || !may_choose(field)) return NAN;
+    int32_t width = field->axes == AXES_TRIAL_CHANNEL ? results->n_channel : 1;
+    double sum = 0;
+    for (int32_t k = 0; k < width; k++)
+        sum += field_number(field, results, row, k);
+    return width ? sum / width : NAN;
+}
+
+static bool is_one_of(const char *name, const char *const *list) {
+    for (; *list; list++)
+        if (strcmp(*list, name) == 0) return true;
+    return false;
+}
+
+bool metric_comparable(const char *metric, const char *axis) {
+    static const char *const token_losses[] = {"val_loss", "val_loss_masked", "val_perplexity",
+                                               "val_forecast_cross_entropy", NULL};
+    static const char *const padded[] = {"val_loss", "val_perplexity", NULL};
+    static const char *const writings[] = {"decimals", "vocabulary", "decimal_point", NULL};
+    static const char *const forecasts[] = {"history", "horizon", "series", "narrow", NULL};
+    bool of_loss = strstr(metric, "loss") || strstr(metric, "perplexity") || strstr(metric, "nats_per_value");
+    if (is_one_of(axis, writings)) return !is_one_of(metric, token_losses);
+    if (strcmp(axis, "padding") == 0) return !is_one_of(metric, padded);
+    return of_loss || !is_one_of(axis, forecasts);
+}
+
+uint64_t settings_group(const struct settings *settings) {
+    static const struct settings none;
+    struct settings copy = *settings;
+    struct strbuf text;
+    copy.seed = 0;
+    strbuf_init(&text);
+    members_write(settings_members, &copy, &none, &text);
+    uint64_t group = XXH64(text.text, text.length, 0);
+    strbuf_free(&text);
+    return group;
+}
+
+/* ---- results_best ---- */
+
+struct candidate {
+    uint64_t group;
+    double value;
+    int64_t flops;
+    int32_t index;
+};
+
+static int by_group(const void *a, const void *b) {
+    const struct candidate *left = a, *right = b;
+    if (left->group != right->group) return left->group < right->group ? -1 : 1;
+    return left->index < right->index ? -1 : left->index > right->index;
+}
+
+static int32_t gather(const struct results *results, int32_t stage, const char *metric, struct candidate *out) {
+    int32_t n = 0;
+    double sign = metric_highest(metric) ? -1 : 1;
+    for (int32_t i = 0; i < results->n_rows; i++) {
+        const struct result_row *row = &results->rows[i];
+        if (row->record.status != TRIAL_DONE || row->outside) continue;
+        if (stage >= 0 && !(row->stages >> stage & 1u)) continue;
+        double value = sign * metric_value(results, row, metric); /* the lowest wins from here on */
+        if (isnan(value)) continue;
+        out[n++] = (struct candidate){.group = settings_group(&row->trial.settings),
+                                      .value = value,
+                                      .flops = row->charged,
+                                      .index = row->trial.index};
+    }
+    qsort(out, (size_t)n, sizeof *out, by_group);
+    return n;
+}
+
+static bool is_better(double value, int64_t flops, int32_t index, double than, int64_t than_flops, int32_t than_index) {
+    if (value != than) return value < than;
+    return flops != than_flops ? flops < than_flops : index < than_index;
+}
+
+static double mean_of(const struct candidate *group, int32_t n) {
+    double sum = 0;
+    for (int32_t i = 0; i < n; i++)
+        sum += group[i].value;
+    return sum / n;
+}
+
+static double deviation_of(const struct candidate *group, int32_t n, double mean) {
+    double sum = 0;
+    for (int32_t i = 0; i < n; i++)
+        sum += (group[i].value - mean) * (group[i].value - mean);
+    return n > 1 ? sqrt(sum / (n - 1)) : NAN;
+}
+
+static const struct candidate *best_seed(const struct candidate *group, int32_t n) {
+    const struct candidate *best = group;
+    for (int32_t i = 1; i < n; i++)
+        if (is_better(group[i].value, group[i].flops, group[i].index, best->value, best->flops, best->index))
+            best = &group[i];
+    return best;
+}
+
+struct best_choice results_best(const struct results *results, int32_t stage, const char *metric) {
+    struct best_choice best = {.index = -1, .mean = NAN, .deviation = NAN};
+    struct candidate *all = lvs_calloc((size_t)results->n_rows + 1, sizeof *all);
+    int32_t n = gather(results, stage, metric, all), seeds;
+    int64_t best_flops = 0;
+    for (int32_t i = 0; i < n; i += seeds) {
+        for (seeds = 1; i + seeds < n && all[i + seeds].group == all[i].group;)
+            seeds++;
+        double mean = mean_of(all + i, seeds);
+        const struct candidate *seed = best_seed(all + i, seeds);
+        if (best.index >= 0 && !is_better(mean, seed->flops, seed->index, best.mean, best_flops, best.index)) continue;
+        best = (struct best_choice){
+            .index = seed->index, .n_seeds = seeds, .mean = mean, .deviation = deviation_of(all + i, seeds, mean)};
+        best_flops = seed->flops;
+    }
+    free(all);
+    if (metric_highest(metric)) best.mean = -best.mean;
+    return best;
+}

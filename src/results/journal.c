@@ -1,0 +1,258 @@
+/* OUTPUT/journal.jsonl: append-only, one JSON object a line with a number and a checksum, the truth of a sweep. Knows
+ * lines and files; what events mean is results.c's. Invariant: everything before the end of the last good line is as
+ * it was written. */
+#include "results_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#include "lvsweep/log.h"
+
+/* ---- lines ---- */
+
+#define CHECK_START    ",\"crc\":\""
+#define CHECK_BYTES    (sizeof CHECK_START - 1 + 16 + 2) /* ,"crc":"0123456789abcdef"} */
+#define LINE_MAX_BYTES ((size_t)1 << 28)
+
+static void check_text(const char *bytes, size_t length, char out[CHECK_BYTES + 1]) {
+    snprintf(out, CHECK_BYTES + 1, CHECK_START "%016llx\"}", (unsigned long long)XXH64(bytes, length, 0));
+}
+
+/* `line` without its newline: does its end hold the checksum of the rest? */
+static bool line_is_whole(const char *line, size_t length) {
+    if (length <= CHECK_BYTES) return false;
+    char check[CHECK_BYTES + 1];
+    check_text(line, length - CHECK_BYTES, check);
+    return memcmp(line + length - CHECK_BYTES, check, CHECK_BYTES) == 0;
+}
+
+/* A reader of lines: replays good ones, remembers where the first bad one was. */
+struct scan {
+    const char *path;
+    journal_visitor apply;
+    void *context;
+    int64_t line;        /* lines seen */
+    int64_t bad_line;    /* first bad one, 0 = none */
+    size_t offset, good; /* bytes seen; bytes of good lines */
+    struct journal_scratch scratch;
+};
+
+static enum lvs_status scan_event(struct scan *scan, const char *line, size_t length, struct lvs_error *err) {
+    struct journal_event event;
+    enum lvs_status status = journal_event_read(line, length - CHECK_BYTES, &event, &scan->scratch, err);
+    if (status == LVS_OK && event.number != scan->line)
+        status = lvs_fail(err, LVS_INPUT, "the line carries number %lld; lines are missing or were added",
+                          (long long)event.number);
+    if (status == LVS_OK && scan->apply) status = scan->apply(scan->context, &event, err);
+    if (status != LVS_OK) lvs_error_prefix(err, "%s:%lld", scan->path, (long long)scan->line);
+    return status;
+}
+
+static enum lvs_status scan_line(struct scan *scan, const char *line, size_t length, struct lvs_error *err) {
+    scan->line++;
+    scan->offset += length + 1;
+    if (!line_is_whole(line, length)) {
+        if (!scan->bad_line) scan->bad_line = scan->line;
+        return LVS_OK;
+    }
+    if (scan->bad_line)
+        return lvs_fail(err, LVS_INPUT,
+                        "%s:%lld: the line does not match its checksum and good lines follow; the journal was damaged "
+                        "or edited. Restore it from a copy, or start anew with --fresh",
+                        scan->path, (long long)scan->bad_line);
+    LVS_TRY(scan_event(scan, line, length, err));
+    scan->good = scan->offset;
+    return LVS_OK;
+}
+
+/* All whole lines of bytes[length]; *used = bytes of them. */
+static enum lvs_status scan_lines(struct scan *scan, const char *bytes, size_t length, size_t *used,
+                                  struct lvs_error *err) {
+    *used = 0;
+    for (const char *end; (end = memchr(bytes + *used, '\n', length - *used));) {
+        size_t line = (size_t)(end - (bytes + *used));
+        LVS_TRY(scan_line(scan, bytes + *used, line, err));
+        *used += line + 1;
+    }
+    return LVS_OK;
+}
+
+enum lvs_status journal_replay_bytes(const char *path, const char *bytes, size_t length, journal_visitor apply,
+                                     void *context, size_t *good, struct lvs_error *err) {
+    struct scan scan = {.path = path, .apply = apply, .context = context};
+    size_t used = 0;
+    enum lvs_status status = length ? scan_lines(&scan, bytes, length, &used, err) : LVS_OK;
+    if (good) *good = scan.good;
+    free(scan.scratch.texts);
+    return status;
+}
+
+/* ---- reading a file ---- */
+
+static enum lvs_status scan_file(struct scan *scan, int fd, struct lvs_error *err) {
+    size_t capacity = (size_t)1 << 20, held = 0;
+    char *buffer = lvs_malloc(capacity);
+    enum lvs_status status = LVS_OK;
+    while (status == LVS_OK) {
+        if (held == capacity) {
+            if (capacity >= LINE_MAX_BYTES) break; /* no line of ours: a torn tail of one piece */
+            buffer = lvs_realloc(buffer, capacity *= 2);
+        }
+        ssize_t got = read(fd, buffer + held, capacity - held);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) status = lvs_fail(err, LVS_INPUT, "%s: cannot read: %s", scan->path, strerror(errno));
+        if (got <= 0) break;
+        held += (size_t)got;
+        size_t used;
+        status = scan_lines(scan, buffer, held, &used, err);
+        memmove(buffer, buffer + used, held -= used);
+    }
+    free(buffer);
+    return status;
+}
+
+enum lvs_status journal_replay(const char *path, journal_visitor apply, void *context, struct lvs_error *err) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return lvs_fail(err, LVS_INPUT, "%s: cannot open: %s", path, strerror(errno));
+    struct scan scan = {.path = path, .apply = apply, .context = context};
+    enum lvs_status status = scan_file(&scan, fd, err);
+    close(fd);
+    free(scan.scratch.texts);
+    return status;
+}
+
+/* ---- appending ---- */
+
+struct journal {
+    char path[LVS_PATH_MAX];
+    int fd;
+    off_t length;    /* bytes that are written and synced */
+    int64_t n_lines; /* of them, and the queued ones */
+    bool dirty;      /* a failed write may have left bytes beyond `length` */
+    struct strbuf queue;
+};
+
+static enum lvs_status cut_tail(struct journal *journal, const struct scan *scan, off_t size, struct lvs_error *err) {
+    journal->length = (off_t)scan->good;
+    if (size == journal->length) return LVS_OK;
+    log_warning("%s: a torn end was cut off (%lld bytes after line %lld)", journal->path,
+                (long long)(size - journal->length), (long long)journal->n_lines);
+    if (ftruncate(journal->fd, journal->length) != 0 || fsync(journal->fd) != 0)
+        return lvs_fail(err, LVS_OUTPUT, "%s: cannot cut off its torn end: %s", journal->path, strerror(errno));
+    return LVS_OK;
+}
+
+static enum lvs_status journal_load(struct journal *journal, journal_visitor apply, void *context,
+                                    struct lvs_error *err) {
+    struct scan scan = {.path = journal->path, .apply = apply, .context = context};
+    struct stat info;
+    if (fstat(journal->fd, &info) != 0 || !S_ISREG(info.st_mode))
+        return lvs_fail(err, LVS_OUTPUT, "%s: not a regular file", journal->path);
+    enum lvs_status status = scan_file(&scan, journal->fd, err);
+    free(scan.scratch.texts);
+    if (status != LVS_OK) return status;
+    if (fstat(journal->fd, &info) != 0)
+        return lvs_fail(err, LVS_OUTPUT, "%s: cannot stat: %s", journal->path, strerror(errno));
+    journal->n_lines = scan.bad_line ? scan.bad_line - 1 : scan.line;
+    return cut_tail(journal, &scan, info.st_size, err);
+}
+
+static enum lvs_status sync_folder(const char *path, struct lvs_error *err) {
+    char folder[LVS_PATH_MAX];
+    file_folder_of(folder, path);
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool failed = fd < 0 || (fsync(fd) != 0 && errno != EINVAL && errno != EROFS);
+    int reason = errno;
+    if (fd >= 0) close(fd);
+    return failed ? lvs_fail(err, LVS_OUTPUT, "%s: cannot sync: %s", folder, strerror(reason)) : LVS_OK;
+}
+
+enum lvs_status journal_open(const char *path, journal_visitor apply, void *context, struct journal **out,
+                             struct lvs_error *err) {
+    *out = NULL;
+    if (strlen(path) >= LVS_PATH_MAX) return lvs_fail(err, LVS_USAGE, "%s: path too long", path);
+    int fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+    if (fd < 0) return lvs_fail(err, LVS_OUTPUT, "%s: cannot open for writing: %s", path, strerror(errno));
+    struct journal *journal = lvs_calloc(1, sizeof *journal);
+    journal->fd = fd;
+    lvs_copy(journal->path, sizeof journal->path, path);
+    strbuf_init(&journal->queue);
+    enum lvs_status status = journal_load(journal, apply, context, err);
+    if (status == LVS_OK && journal->length == 0) status = sync_folder(path, err);
+    if (status == LVS_OK) {
+        *out = journal;
+        return LVS_OK;
+    }
+    close(fd);
+    strbuf_free(&journal->queue);
+    free(journal);
+    return status;
+}
+
+static double clock_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+enum lvs_status journal_append(struct journal *journal, struct journal_event *event, struct lvs_error *err) {
+    if (event->kind < 0 || event->kind >= JOURNAL_KIND_COUNT)
+        return lvs_fail(err, LVS_BUG, "journal event of unknown kind %d", event->kind);
+    event->number = ++journal->n_lines;
+    if (event->time == 0) event->time = clock_now();
+    size_t start = journal->queue.length;
+    journal_event_write(event, &journal->queue);
+    char check[CHECK_BYTES + 1];
+    check_text(journal->queue.text + start, journal->queue.length - start, check);
+    strbuf_add_bytes(&journal->queue, check, CHECK_BYTES);
+    strbuf_add_bytes(&journal->queue, "\n", 1);
+    return LVS_OK;
+}
+
+static enum lvs_status journal_write(struct journal *journal, struct lvs_error *err) {
+    const char *bytes = journal->queue.text;
+    size_t left = journal->queue.length;
+    while (left > 0) { /* one write() unless the system takes less */
+        ssize_t put = write(journal->fd, bytes, left);
+        if (put < 0 && errno == EINTR) continue;
+        if (put <= 0) return lvs_fail(err, LVS_OUTPUT, "%s: cannot write: %s", journal->path, strerror(errno));
+        bytes += put;
+        left -= (size_t)put;
+    }
+    if (fdatasync(journal->fd) != 0)
+        return lvs_fail(err, LVS_OUTPUT, "%s: cannot sync: %s", journal->path, strerror(errno));
+    return LVS_OK;
+}
+
+enum lvs_status journal_flush(struct journal *journal, struct lvs_error *err) {
+    if (journal->queue.length == 0) return LVS_OK;
+    if (journal->dirty && ftruncate(journal->fd, journal->length) != 0)
+        return lvs_fail(err, LVS_OUTPUT, "%s: cannot cut off a torn line: %s", journal->path, strerror(errno));
+    journal->dirty = true;
+    enum lvs_status status = journal_write(journal, err);
+    if (status == LVS_OK) {
+        journal->length += (off_t)journal->queue.length;
+        strbuf_clear(&journal->queue);
+        journal->dirty = false;
+    } else if (ftruncate(journal->fd, journal->length) == 0) {
+        journal->dirty = false;
+    }
+    return status;
+}
+
+enum lvs_status journal_close(struct journal *journal, struct lvs_error *err) {
+    if (!journal) return LVS_OK;
+    enum lvs_status status = journal_flush(journal, err);
+    if (close(journal->fd) != 0 && status == LVS_OK)
+        status = lvs_fail(err, LVS_OUTPUT, "%s: cannot close: %s", journal->path, strerror(errno));
+    strbuf_free(&journal->queue);
+    free(journal);
+    return status;
+}

@@ -1,0 +1,429 @@
+/* The page's text parts: summary with the best trial, trials, failures, baselines, provenance. HTML only; every text
+ * from the sweep goes through markup_add. */
+#include "report_internal.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static void cell(struct strbuf *out, const char *class, const char *text) {
+    strbuf_printf(out, "<td%s%s%s>", class[0] ? " class=\"" : "", class, class[0] ? "\"" : "");
+    markup_add(out, text);
+    strbuf_add(out, "</td>");
+}
+
+static void number_cell(struct strbuf *out, double value, int digits) {
+    char text[32] = "";
+    if (!isnan(value)) number_write(value, digits, text);
+    cell(out, "n", text);
+}
+
+static void head_cell(struct strbuf *out, const char *class, const char *text, const char *unit) {
+    strbuf_printf(out, "<th scope=\"col\"%s%s%s>", class[0] ? " class=\"" : "", class, class[0] ? "\"" : "");
+    for (const char *rest = text, *end; *rest; rest = end) { /* may be broken after an underscore */
+        char part[64];
+        end = rest + strcspn(rest, "_");
+        end += *end == '_';
+        snprintf(part, sizeof part, "%.*s", (int)(end - rest), rest);
+        markup_add(out, part);
+        if (*end) strbuf_add(out, "<wbr>");
+    }
+    if (unit[0]) {
+        strbuf_add(out, " <small>");
+        markup_add(out, unit);
+        strbuf_add(out, "</small>");
+    }
+    strbuf_add(out, "</th>");
+}
+
+static void time_write(double seconds, char out[32]) {
+    time_t whole = (time_t)seconds;
+    struct tm broken;
+    if (seconds <= 0 || !gmtime_r(&whole, &broken) || !strftime(out, 32, "%Y-%m-%d %H:%M UTC", &broken))
+        lvs_copy(out, 32, "–");
+}
+
+/* ---- summary ---- */
+
+static void tile(struct strbuf *out, const char *value, const char *name, const char *detail) {
+    strbuf_add(out, "<div class=\"tile\"><b>");
+    markup_add(out, value);
+    strbuf_add(out, "</b><span>");
+    markup_add(out, name);
+    strbuf_add(out, "</span>");
+    if (detail[0]) {
+        strbuf_add(out, "<small>");
+        markup_add(out, detail);
+        strbuf_add(out, "</small>");
+    }
+    strbuf_add(out, "</div>\n");
+}
+
+static void best_tile(const struct report *report, struct strbuf *out) {
+    char value[32], name[128], detail[128] = "";
+    if (report->best.index < 0) {
+        tile(out, "–", report->results->metric, "no trial is done yet");
+        return;
+    }
+    const char *unit = report_metric_unit(report);
+    number_write(report->best.mean, 5, value);
+    snprintf(name, sizeof name, "best %s%s%s", report->results->metric, unit[0] ? ", " : "", unit);
+    const struct settings *settings = &report->results->rows[report->best.index].trial.settings;
+    double untrained = report_untrained(report, settings->context, settings->decimals);
+    char text[32];
+    if (report->best.n_seeds > 1) {
+        number_write(report->best.deviation, 2, text);
+        snprintf(detail, sizeof detail, "± %s over %d seeds", text, report->best.n_seeds);
+    } else if (isfinite(untrained)) {
+        number_write(untrained, 5, text);
+        snprintf(detail, sizeof detail, "untrained model: %s", text);
+    }
+    tile(out, value, name, detail);
+}
+
+static void trials_tile(const struct report *report, struct strbuf *out) {
+    static const int32_t shown[] = {TRIAL_RUNNING, TRIAL_PENDING, TRIAL_FAILED,      TRIAL_DIVERGED,
+                                    TRIAL_STOPPED, TRIAL_CUT,     TRIAL_INTERRUPTED, TRIAL_SUPERSEDED};
+    char value[32];
+    struct strbuf detail;
+    strbuf_init(&detail);
+    strbuf_add(&detail, "");
+    for (size_t k = 0; k < sizeof shown / sizeof *shown; k++)
+        if (report->count[shown[k]])
+            strbuf_printf(&detail, "%s%d %s", detail.length ? ", " : "", report->count[shown[k]],
+                          trial_status_name(shown[k]));
+    snprintf(value, sizeof value, "%d of %d", report->count[TRIAL_DONE], report->results->n_rows);
+    tile(out, value, "trials done", detail.text);
+    strbuf_free(&detail);
+}
+
+static void budget_tile(const struct report *report, struct strbuf *out) {
+    const struct ledger *ledger = &report->results->ledger;
+    char value[32], spent[32], cap[32], detail[128];
+    number_write((double)ledger->spent, 4, spent);
+    if (!ledger->capped) {
+        tile(out, spent, "FLOPs spent", "no cap");
+        return;
+    }
+    number_write((double)ledger->cap, 4, cap);
+    double percent = 100 * (double)ledger->spent / (double)ledger->cap;
+    snprintf(value, sizeof value, "%.*f %%", percent < 99.95 ? 1 : 0, percent);
+    snprintf(detail, sizeof detail, "%s of %s FLOPs, %s", spent, cap, report->results->convention);
+    tile(out, value, "of the budget spent", detail);
+}
+
+static void time_tile(const struct report *report, struct strbuf *out) {
+    char value[32], started[32], detail[64];
+    duration_write(report->end - report->begin, value);
+    time_write(report->results->created, started);
+    snprintf(detail, sizeof detail, "begun %s", started);
+    tile(out, value, "first start to last end", detail);
+}
+
+static void best_paragraph(const struct report *report, struct strbuf *out) {
+    const struct results *results = report->results;
+    if (report->best.index < 0) return;
+    const struct result_row *row = &results->rows[report->best.index];
+    strbuf_printf(out, "<p class=\"best\" data-t=\"%d\"><b>Best trial</b> (stage ", report->best.index);
+    markup_add(out, results->stage_name[report->best_stage]);
+    strbuf_add(out, "): <code>");
+    markup_add(out, row->trial.name);
+    char rate[REPORT_LABEL_MAX];
+    report_setting_text(report, field_find("learning_rate"), report->best.index, rate);
+    strbuf_printf(out, "</code> rank %d, learning rate %s, context %d tokens, %d steps", row->trial.settings.lora_rank,
+                  rate, row->trial.settings.context, row->record.steps_done);
+    if (isfinite(row->record.val.mae_mean)) {
+        char mae[32];
+        number_write(row->record.val.mae_mean, 4, mae);
+        strbuf_printf(out, "; validation forecasts: MAE %s", mae);
+        if (isfinite(row->record.val.success_rate))
+            strbuf_printf(out, ", %.0f %% of series well-formed", 100 * row->record.val.success_rate);
+    }
+    strbuf_add(out, ". Adapter: <code>trials/");
+    markup_add(out, row->trial.name);
+    strbuf_add(out, "/adapter</code></p>\n");
+}
+
+void page_summary(struct report *report, struct strbuf *out) {
+    strbuf_add(out, "<div class=\"tiles\">\n");
+    best_tile(report, out);
+    trials_tile(report, out);
+    budget_tile(report, out);
+    time_tile(report, out);
+    strbuf_add(out, "</div>\n");
+    best_paragraph(report, out);
+    if (report->n_damaged)
+        strbuf_printf(out, "<p class=\"warning\">%d file%s of trials could not be read and %s left out.</p>\n",
+                      report->n_damaged, report->n_damaged == 1 ? "" : "s", report->n_damaged == 1 ? "is" : "are");
+}
+
+/* ---- trials ---- */
+
+struct order {
+    const struct report *report;
+    int32_t row, stage;
+    double value;
+};
+
+/* Later stages first, as the best is looked for; within one by the metric, unmeasured last. */
+static int by_merit(const void *a, const void *b) {
+    const struct order *x = a, *y = b;
+    if (x->stage != y->stage) return y->stage - x->stage;
+    if (isnan(x->value) != isnan(y->value)) return isnan(x->value) ? 1 : -1;
+    if (!isnan(x->value) && x->value != y->value) return x->value < y->value ? -1 : 1;
+    return x->row - y->row;
+}
+
+static struct order *order_rows(const struct report *report) {
+    int32_t n = report->results->n_rows;
+    struct order *order = lvs_malloc((size_t)n * sizeof *order);
+    double sign = metric_highest(report->results->metric) ? -1 : 1;
+    for (int32_t i = 0; i < n; i++) {
+        const struct result_row *row = &report->results->rows[i];
+        order[i] =
+            (struct order){.row = i, .stage = row->outside ? -1 : row->trial.stage, .value = sign * report->metric[i]};
+    }
+    qsort(order, (size_t)n, sizeof *order, by_merit);
+    return order;
+}
+
+static bool any_finite(const struct report *report, const char *name) {
+    const struct field *field = field_find(name);
+    for (int32_t i = 0; field && i < report->results->n_rows; i++)
+        if (isfinite(field_number(field, report->results, &report->results->rows[i], 0))) return true;
+    return false;
+}
+
+/* Measured columns that are shown when a trial has them, beside the metric. */
+static const struct {
+    const char *name, *heading;
+    int digits;
+} measured[] = {
+    {"val_loss", "val_loss", 4},   {"val_mae_mean", "val MAE", 4},   {"val_r2_mean", "val R²", 3},
+    {"test_loss", "test_loss", 4}, {"test_mae_mean", "test MAE", 4},
+};
+#define N_MEASURED ((int)(sizeof measured / sizeof *measured))
+
+static bool is_shown(const struct report *report, int k) {
+    return strcmp(measured[k].name, report->results->metric) != 0 && any_finite(report, measured[k].name);
+}
+
+static void trials_head(const struct report *report, const bool *shown, struct strbuf *out) {
+    strbuf_add(out, "<thead><tr>");
+    head_cell(out, "", "stage", "");
+    head_cell(out, "", "trial", "");
+    for (int32_t a = 0; a < report->n_axes; a++)
+        head_cell(out, "n", report->axes[a].field->name, "");
+    head_cell(out, "n", report->results->metric, report_metric_unit(report));
+    for (int k = 0; k < N_MEASURED; k++)
+        if (shown[k]) head_cell(out, "n", measured[k].heading, "");
+    head_cell(out, "n", "FLOPs", "counted");
+    if (report->results->ledger.capped) head_cell(out, "n", "budget", "%");
+    head_cell(out, "n", "time", "");
+    head_cell(out, "", "status", "");
+    strbuf_add(out, "</tr></thead>\n");
+}
+
+static void trial_row(const struct report *report, const bool *shown, int32_t i, struct strbuf *out) {
+    const struct results *results = report->results;
+    const struct result_row *row = &results->rows[i];
+    strbuf_printf(out, "<tr data-t=\"%d\" tabindex=\"0\"%s>", i, i == report->best.index ? " class=\"best\"" : "");
+    cell(out, "", row->outside ? "outside" : row->trial.stage >= 0 ? results->stage_name[row->trial.stage] : "");
+    cell(out, "name", row->trial.name);
+    for (int32_t a = 0; a < report->n_axes; a++)
+        cell(out, "n", report->axes[a].label[report->axes[a].of_row[i]]);
+    number_cell(out, report->metric[i], 5);
+    for (int k = 0; k < N_MEASURED; k++)
+        if (shown[k]) number_cell(out, field_number(field_find(measured[k].name), results, row, 0), measured[k].digits);
+    number_cell(out, (double)row->charged, 3);
+    if (results->ledger.capped) number_cell(out, ledger_percent(&results->ledger, row->charged), 3);
+    char text[96] = "";
+    if (isfinite(row->record.seconds)) duration_write(row->record.seconds, text);
+    cell(out, "n", text);
+    snprintf(text, sizeof text, "%s", i == report->best.index ? "best" : trial_status_name(row->record.status));
+    char class[16];
+    snprintf(class, sizeof class, "st%d", row->record.status);
+    cell(out, class, text);
+    strbuf_add(out, "</tr>\n");
+}
+
+void page_trials(struct report *report, struct strbuf *out) {
+    if (!report->results->n_rows) {
+        strbuf_add(out, "<p class=\"empty\">The sweep has no trials yet.</p>\n");
+        return;
+    }
+    bool shown[N_MEASURED];
+    for (int k = 0; k < N_MEASURED; k++)
+        shown[k] = is_shown(report, k);
+    struct order *order = order_rows(report);
+    strbuf_printf(out, "<div class=\"scroll%s\"><table class=\"trials\">\n",
+                  report->results->n_rows > 30 ? " tall" : "");
+    trials_head(report, shown, out);
+    strbuf_add(out, "<tbody>\n");
+    for (int32_t i = 0; i < report->results->n_rows; i++)
+        trial_row(report, shown, order[i].row, out);
+    strbuf_add(out, "</tbody></table></div>\n");
+    free(order);
+}
+
+/* ---- failures ---- */
+
+static bool is_failure(int32_t status) {
+    return status == TRIAL_FAILED || status == TRIAL_DIVERGED || status == TRIAL_INTERRUPTED;
+}
+
+static void failure_row(const struct report *report, const struct result_row *row, struct strbuf *out) {
+    char text[96];
+    strbuf_printf(out, "<tr data-t=\"%d\">", row->trial.index);
+    cell(out, "name", row->trial.name);
+    snprintf(text, sizeof text, "st%d", row->record.status);
+    cell(out, text, trial_status_name(row->record.status));
+    snprintf(text, sizeof text, "%d", row->record.steps_done > 0 ? row->record.steps_done : 0);
+    cell(out, "n", text);
+    snprintf(text, sizeof text, "%d", row->record.attempt > 0 ? row->record.attempt : 0);
+    cell(out, "n", text);
+    snprintf(text, sizeof text, row->record.worker >= 0 ? "rank %d %.60s" : "", row->record.worker, row->record.host);
+    cell(out, "", text);
+    const char *cause = row->record.error;
+    cell(out, "cause", cause[0] ? cause : row->record.status == TRIAL_INTERRUPTED ? "stopped on request" : "not known");
+    strbuf_add(out, "</tr>\n");
+    (void)report;
+}
+
+static void cut_list(const struct report *report, struct strbuf *out) {
+    int32_t n = report->count[TRIAL_CUT];
+    if (!n) return;
+    strbuf_printf(out, "<details%s><summary>%d trial%s cut by the budget</summary><ul>\n", n <= 12 ? " open" : "", n,
+                  n == 1 ? "" : "s");
+    for (int32_t i = 0; i < report->results->n_rows; i++) {
+        const struct result_row *row = &report->results->rows[i];
+        if (row->record.status != TRIAL_CUT) continue;
+        strbuf_add(out, "<li><code>");
+        markup_add(out, row->trial.name);
+        strbuf_add(out, "</code> ");
+        markup_add(out, row->cut_reason);
+        strbuf_add(out, "</li>\n");
+    }
+    strbuf_add(out, "</ul></details>\n");
+}
+
+void page_failures(struct report *report, struct strbuf *out) {
+    int32_t n = report->count[TRIAL_FAILED] + report->count[TRIAL_DIVERGED] + report->count[TRIAL_INTERRUPTED];
+    if (!n) {
+        strbuf_add(out, "<p class=\"empty\">No trial failed, diverged or was interrupted.</p>\n");
+    } else {
+        strbuf_add(out, "<div class=\"scroll\"><table><thead><tr>");
+        head_cell(out, "", "trial", "");
+        head_cell(out, "", "status", "");
+        head_cell(out, "n", "step", "");
+        head_cell(out, "n", "attempts", "");
+        head_cell(out, "", "worker", "");
+        head_cell(out, "", "cause", "");
+        strbuf_add(out, "</tr></thead><tbody>\n");
+        for (int32_t i = 0; i < report->results->n_rows; i++)
+            if (is_failure(report->results->rows[i].record.status)) failure_row(report, &report->results->rows[i], out);
+        strbuf_add(out, "</tbody></table></div>\n");
+    }
+    cut_list(report, out);
+}
+
+/* ---- baselines ---- */
+
+/* Columns of the table; those that no baseline has are left out. */
+static const struct {
+    const char *heading;
+    size_t offset; /* of a double in struct baseline */
+    int digits;
+} baseline_columns[] = {
+    {"val_loss", offsetof(struct baseline, val_loss.loss), 5},
+    {"val MAE", offsetof(struct baseline, val.mae_mean), 4},
+    {"val MAE scaled", offsetof(struct baseline, val.mae_scaled_mean), 4},
+    {"val R²", offsetof(struct baseline, val.r2_mean), 3},
+    {"test_loss", offsetof(struct baseline, test_loss.loss), 5},
+    {"test MAE", offsetof(struct baseline, test.mae_mean), 4},
+    {"test MAE scaled", offsetof(struct baseline, test.mae_scaled_mean), 4},
+    {"test R²", offsetof(struct baseline, test.r2_mean), 3},
+};
+#define N_BASELINE_COLUMNS ((int)(sizeof baseline_columns / sizeof *baseline_columns))
+
+static double baseline_number(const struct baseline *baseline, int column) {
+    double value;
+    memcpy(&value, (const char *)baseline + baseline_columns[column].offset, sizeof value);
+    return value;
+}
+
+static bool is_measured(const struct results *results, int column) {
+    for (int32_t i = 0; i < results->n_baselines; i++)
+        if (!isnan(baseline_number(&results->baselines[i], column))) return true;
+    return false;
+}
+
+void page_baselines(struct report *report, struct strbuf *out) {
+    const struct results *results = report->results;
+    if (!results->n_baselines) {
+        strbuf_add(out, "<p class=\"empty\">No baseline was measured ([evaluate] baselines).</p>\n");
+        return;
+    }
+    strbuf_add(out, "<div class=\"scroll\"><table><thead><tr>");
+    head_cell(out, "", "baseline", "");
+    head_cell(out, "n", "context", "");
+    head_cell(out, "n", "decimals", "");
+    for (int k = 0; k < N_BASELINE_COLUMNS; k++)
+        if (is_measured(results, k)) head_cell(out, "n", baseline_columns[k].heading, "");
+    strbuf_add(out, "</tr></thead><tbody>\n");
+    for (int32_t i = 0; i < results->n_baselines; i++) {
+        const struct baseline *baseline = &results->baselines[i];
+        strbuf_add(out, "<tr>");
+        cell(out, "", baseline_name(baseline->kind));
+        number_cell(out, baseline->context > 0 ? (double)baseline->context : NAN, 6);
+        number_cell(out, baseline->decimals >= 0 ? (double)baseline->decimals : NAN, 6);
+        for (int k = 0; k < N_BASELINE_COLUMNS; k++)
+            if (is_measured(results, k)) number_cell(out, baseline_number(baseline, k), baseline_columns[k].digits);
+        strbuf_add(out, "</tr>\n");
+    }
+    strbuf_add(out, "</tbody></table></div>\n");
+}
+
+/* ---- provenance ---- */
+
+static void pair_row(struct strbuf *out, const char *name, const char *value) {
+    if (!value || !value[0]) return;
+    strbuf_add(out, "<tr><th scope=\"row\">");
+    markup_add(out, name);
+    strbuf_add(out, "</th><td>");
+    markup_add(out, value);
+    strbuf_add(out, "</td></tr>\n");
+}
+
+static void config_details(struct strbuf *out, const char *title, const char *text) {
+    if (!text || !text[0]) return;
+    strbuf_add(out, "<details><summary>");
+    markup_add(out, title);
+    strbuf_add(out, "</summary><pre>");
+    markup_add(out, text);
+    strbuf_add(out, "</pre></details>\n");
+}
+
+void page_provenance(struct report *report, struct strbuf *out) {
+    const struct results *results = report->results;
+    char text[64];
+    strbuf_add(out, "<div class=\"scroll\"><table class=\"pairs\">\n");
+    pair_row(out, "sweep", results->name);
+    time_write(results->created, text);
+    pair_row(out, "begun", text);
+    time_write(results->changed, text);
+    pair_row(out, "last change", text);
+    pair_row(out, "convention", results->convention);
+    pair_row(out, "data hash", results->data_hash);
+    pair_row(out, "weights hash", results->model_hash);
+    for (int32_t i = 0; i < results->n_provenance; i++)
+        pair_row(out, results->provenance[i].name, results->provenance[i].value);
+    snprintf(text, sizeof text, "%lld events", (long long)results->n_events);
+    pair_row(out, "journal", text);
+    strbuf_add(out, "</table></div>\n");
+    config_details(out, "Configuration as given", results->config_given);
+    config_details(out, "Effective configuration, every key", results->config_effective);
+}

@@ -1,0 +1,423 @@
+/* The closing table of a sweep: one line a set of equal settings in a stage (seeds together), baselines, the budget,
+ * where things are. Reads the table in memory only. */
+#include "results_internal.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_AXES 12
+
+/* ---- short texts ---- */
+
+static void short_flops(double flops, char out[24]) {
+    if (flops <= 0) {
+        lvs_copy(out, 24, "0");
+        return;
+    }
+    int exponent = (int)floor(log10(flops));
+    char digits[16];
+    snprintf(digits, sizeof digits, "%.1e", flops); /* rounding may carry into the exponent */
+    sscanf(strchr(digits, 'e') + 1, "%d", &exponent);
+    *strchr(digits, 'e') = '\0';
+    if (strcmp(digits + 1, ".0") == 0) digits[1] = '\0';
+    snprintf(out, 24, "%se%d", digits, exponent);
+}
+
+static void short_value(double value, char out[24]) {
+    double size = fabs(value);
+    if (isnan(value))
+        lvs_copy(out, 24, "-");
+    else if (size == 0 || (size >= 1e-3 && size < 1e4))
+        snprintf(out, 24, size >= 100 ? "%.1f" : "%.3f", value);
+    else
+        snprintf(out, 24, "%.3g", value);
+}
+
+static void short_time(double seconds, char out[24]) {
+    if (!(seconds >= 0) || seconds > 1e9) {
+        lvs_copy(out, 24, "-");
+        return;
+    }
+    long whole = lround(seconds);
+    if (seconds < 9.95)
+        snprintf(out, 24, "%.1fs", seconds > 0 ? seconds : 0.0);
+    else if (whole < 60)
+        snprintf(out, 24, "%lds", whole);
+    else if (whole < 3600)
+        snprintf(out, 24, "%ldm%02ld", whole / 60, whole % 60);
+    else
+        snprintf(out, 24, "%ldh%02ld", whole / 3600, whole % 3600 / 60);
+}
+
+static void value_and_deviation(double mean, double deviation, char out[48]) {
+    char value[24], spread[24];
+    short_value(mean, value);
+    short_value(deviation, spread);
+    if (isnan(deviation))
+        lvs_copy(out, 48, value);
+    else
+        snprintf(out, 48, "%s±%s", value, spread[0] == '0' && spread[1] == '.' ? spread + 1 : spread);
+}
+
+/* ---- groups: the rows of a stage with equal settings but for the seed ---- */
+
+struct keyed_row {
+    uint64_t group;
+    int32_t first; /* index of the group's first row: groups stay in that order */
+    const struct result_row *row;
+};
+
+static int by_group(const void *a, const void *b) {
+    const struct keyed_row *left = a, *right = b;
+    if (left->group != right->group) return left->group < right->group ? -1 : 1;
+    return left->row->trial.index < right->row->trial.index ? -1 : 1;
+}
+
+static int by_first(const void *a, const void *b) {
+    const struct keyed_row *left = a, *right = b;
+    if (left->first != right->first) return left->first < right->first ? -1 : 1;
+    return left->row->trial.index < right->row->trial.index ? -1 : 1;
+}
+
+/* Rows of a stage sorted so that groups are runs; the caller frees. */
+static struct keyed_row *stage_rows(const struct results *results, int32_t stage, int32_t *n) {
+    struct keyed_row *keyed = lvs_calloc((size_t)results->n_rows + 1, sizeof *keyed);
+    *n = 0;
+    for (int32_t r = 0; r < results->n_rows; r++) {
+        const struct result_row *row = &results->rows[r];
+        if (row->outside || !(row->stages >> stage & 1u)) continue;
+        keyed[(*n)++] = (struct keyed_row){.group = settings_group(&row->trial.settings), .row = row};
+    }
+    qsort(keyed, (size_t)*n, sizeof *keyed, by_group);
+    for (int32_t i = 0; i < *n; i++)
+        keyed[i].first = i && keyed[i].group == keyed[i - 1].group ? keyed[i - 1].first : keyed[i].row->trial.index;
+    qsort(keyed, (size_t)*n, sizeof *keyed, by_first);
+    return keyed;
+}
+
+static void group_mean(const struct results *results, const struct keyed_row *group, int32_t n, const char *metric,
+                       double *mean, double *deviation) {
+    double sum = 0, squares = 0;
+    int32_t count = 0;
+    *mean = *deviation = NAN;
+    for (int pass = 0; pass < 2; pass++)
+        for (int32_t i = 0; i < n; i++) {
+            double value = metric_value(results, group[i].row, metric);
+            if (group[i].row->record.status != TRIAL_DONE || isnan(value)) continue;
+            if (pass == 0)
+                sum += value, count++;
+            else
+                squares += (value - sum / count) * (value - sum / count);
+        }
+    if (count > 0) *mean = sum / count;
+    if (count > 1) *deviation = sqrt(squares / (count - 1));
+}
+
+static void group_seeds(const struct keyed_row *group, int32_t n, char out[64]) {
+    bool is_range = true;
+    for (int32_t i = 1; i < n; i++)
+        is_range = is_range && group[i].row->trial.settings.seed == group[i - 1].row->trial.settings.seed + 1;
+    long long first = group[0].row->trial.settings.seed, last = group[n - 1].row->trial.settings.seed;
+    if (n == 1)
+        snprintf(out, 64, "%lld", first);
+    else if (is_range)
+        snprintf(out, 64, "%lld-%lld", first, last);
+    else
+        snprintf(out, 64, "%d seeds", n);
+}
+
+/* "done 2/3, 1 diverged (step 212)"; a lone row with its reason. */
+static void group_status(const struct keyed_row *group, int32_t n, struct strbuf *out) {
+    int32_t counts[TRIAL_STATUS_COUNT] = {0};
+    for (int32_t i = 0; i < n; i++)
+        counts[group[i].row->record.status]++;
+    if (counts[TRIAL_DONE]) strbuf_add(out, "done");
+    if (counts[TRIAL_DONE] && n > 1) strbuf_printf(out, " %d/%d", counts[TRIAL_DONE], n);
+    for (int32_t status = 0; status < TRIAL_STATUS_COUNT; status++) {
+        if (status == TRIAL_DONE || counts[status] == 0) continue;
+        if (out->length) strbuf_add(out, ", ");
+        if (n > 1) strbuf_printf(out, "%d ", counts[status]);
+        strbuf_add(out, trial_status_name(status));
+        for (int32_t i = 0; i < n && status == TRIAL_DIVERGED; i++)
+            if (group[i].row->record.status == status) {
+                strbuf_printf(out, " (step %d)", group[i].row->record.steps_done);
+                break;
+            }
+    }
+    if (n == 1 && group->row->record.status == TRIAL_FAILED) strbuf_printf(out, ": %s", group->row->record.error);
+    if (n == 1 && group->row->record.status == TRIAL_CUT && group->row->cut_reason[0])
+        strbuf_printf(out, ": %s", group->row->cut_reason);
+}
+
+/* ---- columns ---- */
+
+struct columns {
+    const char *error;                  /* the column of errors shown, NULL = none was measured */
+    const struct field *axes[MAX_AXES]; /* settings beyond rank, rate, context, seed that vary within a stage */
+    int32_t n_axes, metric;             /* column number of the metric */
+};
+
+static bool is_shown_always(const char *name) {
+    return strcmp(name, "lora_rank") == 0 || strcmp(name, "learning_rate") == 0 || strcmp(name, "context") == 0 ||
+           strcmp(name, "seed") == 0 || strcmp(name, "from_adapter") == 0 || strcmp(name, "alpha") == 0;
+}
+
+static bool varies(const struct results *results, const struct field *field, int32_t stage) {
+    struct strbuf first, other;
+    const struct result_row *from = NULL;
+    bool differs = false;
+    strbuf_init(&first);
+    strbuf_init(&other);
+    for (int32_t r = 0; r < results->n_rows && !differs; r++) {
+        const struct result_row *row = &results->rows[r];
+        if (row->outside || !(row->stages >> stage & 1u)) continue;
+        strbuf_clear(&other);
+        field_write_cell(field, results, row, 0, from ? &other : &first);
+        differs = from && strcmp(first.text ? first.text : "", other.text ? other.text : "") != 0;
+        from = row;
+    }
+    strbuf_free(&first);
+    strbuf_free(&other);
+    return differs;
+}
+
+static bool was_measured(const struct results *results, const char *name) {
+    const struct field *field = field_find(name);
+    for (int32_t r = 0; r < results->n_rows; r++)
+        if (results->n_channel && !isnan(field_number(field, results, &results->rows[r], 0))) return true;
+    return false;
+}
+
+static struct columns columns_make(const struct results *results) {
+    struct columns columns = {.error = was_measured(results, "test_mae")  ? "test_mae"
+                                       : was_measured(results, "val_mae") ? "val_mae"
+                                                                          : NULL};
+    bool is_setting = false;
+    for (int32_t i = 0; i < field_count() && columns.n_axes < MAX_AXES; i++) {
+        const struct field *field = field_at(i);
+        if (strcmp(field->name, "lora_rank") == 0) is_setting = true;
+        if (strcmp(field->name, "steps_done") == 0) break;
+        bool shown = false;
+        for (int32_t stage = 0; is_setting && !is_shown_always(field->name) && stage < results->n_stages; stage++)
+            shown = shown || varies(results, field, stage);
+        if (shown) columns.axes[columns.n_axes++] = field;
+    }
+    columns.metric = 4 + columns.n_axes + 1;
+    return columns;
+}
+
+static void add_heading(const struct results *results, const struct columns *columns, struct layout *layout) {
+    static const char *const fixed[] = {"stage", "rank", "rate", "context"}, *const last[] = {"FLOPs", "%budget",
+                                                                                              "time", "status"};
+    struct layout_row *row = layout_add(layout);
+    int32_t c = 0;
+    for (int i = 0; i < 4; i++)
+        layout_set(row, c++, "%s", fixed[i]);
+    for (int32_t i = 0; i < columns->n_axes; i++)
+        layout_set(row, c++, "%s", columns->axes[i]->name);
+    layout_set(row, c++, "seed");
+    layout_set(row, c++, "%s", results->metric);
+    if (columns->error) layout_set(row, c++, "%s %s", columns->error, results->channel_name[0]);
+    for (int i = 0; i < 4; i++)
+        layout_set(row, c++, "%s", last[i]);
+    layout->n_columns = c;
+}
+
+static void set_cell(struct layout_row *row, int32_t column, const struct results *results, const char *name,
+                     const struct result_row *of) {
+    struct strbuf text;
+    strbuf_init(&text);
+    field_write_cell(field_find(name), results, of, 0, &text);
+    layout_set(row, column, "%s", text.text ? text.text : "");
+    strbuf_free(&text);
+}
+
+/* As the INI writes it: 1e-4. */
+static void set_setting(struct layout_row *row, int32_t column, const char *key, const struct result_row *of) {
+    struct strbuf text;
+    strbuf_init(&text);
+    settings_get(&of->trial.settings, config_key_find_setting(key), &text);
+    layout_set(row, column, "%s", text.text ? text.text : "");
+    strbuf_free(&text);
+}
+
+static bool holds_best(const struct results *results, int32_t stage, const struct keyed_row *group, int32_t n) {
+    int32_t last = results->n_stages - 1;
+    while (last >= 0 && results->stage_best[last] < 0)
+        last--;
+    for (int32_t i = 0; i < n && stage == last; i++)
+        if (group[i].row->trial.index == results->stage_best[last]) return true;
+    return false;
+}
+
+static double mean_of_field(const struct results *results, const struct keyed_row *group, int32_t n, const char *name) {
+    double sum = 0;
+    int32_t count = 0;
+    for (int32_t i = 0; i < n; i++) {
+        double value = field_number(field_find(name), results, group[i].row, 0);
+        if (!isnan(value)) sum += value, count++;
+    }
+    return count ? sum / count : NAN;
+}
+
+static void add_group(const struct results *results, const struct columns *columns, int32_t stage,
+                      const struct keyed_row *group, int32_t n, struct layout *layout) {
+    struct layout_row *row = layout_add(layout);
+    const struct result_row *first = group[0].row;
+    char text[64], value[24];
+    double mean, deviation, flops = 0, seconds = 0;
+    int32_t c = 0;
+    for (int32_t i = 0; i < n; i++) {
+        flops += (double)group[i].row->charged;
+        if (group[i].row->record.seconds > 0) seconds += group[i].row->record.seconds;
+    }
+    layout_set(row, c++, "%s", results->stage_name[stage]);
+    set_cell(row, c++, results, "lora_rank", first);
+    set_setting(row, c++, "learning_rate", first);
+    set_cell(row, c++, results, "context", first);
+    for (int32_t i = 0; i < columns->n_axes; i++)
+        set_cell(row, c++, results, columns->axes[i]->name, first);
+    group_seeds(group, n, text);
+    layout_set(row, c++, "%s", text);
+    group_mean(results, group, n, results->metric, &mean, &deviation);
+    value_and_deviation(mean, deviation, text);
+    layout_set(row, c++, "%s", text);
+    if (columns->error) {
+        short_value(mean_of_field(results, group, n, columns->error), value);
+        layout_set(row, c++, "%s", value);
+    }
+    short_flops(flops, value);
+    layout_set(row, c++, "%s", value);
+    if (results->ledger.capped)
+        layout_set(row, c++, "%.1f", 100 * flops / (double)results->ledger.cap);
+    else
+        layout_set(row, c++, "-");
+    short_time(seconds > 0 ? seconds : NAN, value);
+    layout_set(row, c++, "%s", value);
+    struct strbuf status;
+    strbuf_init(&status);
+    group_status(group, n, &status);
+    if (holds_best(results, stage, group, n)) strbuf_printf(&status, "   <- best by %s", results->metric);
+    layout_set(row, c, "%s", status.text ? status.text : "");
+    strbuf_free(&status);
+}
+
+static void add_stage(const struct results *results, const struct columns *columns, int32_t stage,
+                      struct layout *layout) {
+    int32_t n, size;
+    struct keyed_row *keyed = stage_rows(results, stage, &n);
+    for (int32_t i = 0; i < n; i += size) {
+        for (size = 1; i + size < n && keyed[i + size].first == keyed[i].first;)
+            size++;
+        add_group(results, columns, stage, keyed + i, size, layout);
+    }
+    free(keyed);
+}
+
+static void add_baseline(const struct results *results, const struct columns *columns, const struct baseline *baseline,
+                         struct layout *layout) {
+    struct result_row as_row;
+    char value[24], place[64] = "";
+    memset(&as_row, 0, sizeof as_row);
+    as_row.record.val_loss = baseline->val_loss;
+    as_row.record.test_loss = baseline->test_loss;
+    as_row.record.val = baseline->val;
+    as_row.record.test = baseline->test;
+    struct layout_row *row = layout_add(layout);
+    row->span = columns->metric;
+    layout_set(row, 0, "baseline");
+    if (baseline->kind == BASELINE_UNTRAINED && baseline->context > 0)
+        snprintf(place, sizeof place, ", context %d", baseline->context);
+    layout_set(row, 1, "%s%s", baseline_name(baseline->kind), place);
+    short_value(metric_value(results, &as_row, results->metric), value);
+    layout_set(row, columns->metric, "%s", value);
+    if (!columns->error) return;
+    short_value(field_number(field_find(columns->error), results, &as_row, 0), value);
+    layout_set(row, columns->metric + 1, "%s", value);
+}
+
+/* ---- the lines below ---- */
+
+static void add_cuts(const struct results *results, struct strbuf *out) {
+    int32_t cut = 0;
+    const struct result_row *first = NULL;
+    for (int32_t r = 0; r < results->n_rows; r++) {
+        if (results->rows[r].record.status != TRIAL_CUT || results->rows[r].outside) continue;
+        if (!cut++) first = &results->rows[r];
+    }
+    if (!cut) return;
+    strbuf_printf(out, ", %d trial%s cut (%s%s)", cut, cut > 1 ? "s" : "", first->trial.name, cut > 1 ? ", …" : "");
+}
+
+static void add_budget(const struct results *results, struct strbuf *out) {
+    char spent[24], cap[24];
+    short_flops((double)results->ledger.spent, spent);
+    short_flops((double)results->ledger.cap, cap);
+    strbuf_printf(out, "budget %s FLOPs", spent);
+    if (results->ledger.capped) strbuf_printf(out, " of %s", cap);
+    strbuf_printf(out, " (%s)", results->convention[0] ? results->convention : "no convention");
+    add_cuts(results, out);
+}
+
+static int32_t count_status(const struct results *results, int32_t status) {
+    int32_t count = 0;
+    for (int32_t r = 0; r < results->n_rows; r++)
+        count += results->rows[r].record.status == status && !results->rows[r].outside;
+    return count;
+}
+
+static void add_machine(const struct results_summary *summary, struct strbuf *out) {
+    if (summary->n_devices > 0)
+        strbuf_printf(out, "   %d %s", summary->n_devices, summary->device_word ? summary->device_word : "workers");
+    if (summary->busy_percent >= 0) strbuf_printf(out, ", %.0f %% busy", summary->busy_percent);
+    char time[24];
+    short_time(summary->wall_seconds, time);
+    if (summary->wall_seconds >= 0) strbuf_printf(out, ", %s", time);
+}
+
+static void add_troubles(const struct results *results, const struct results_summary *summary, struct strbuf *out) {
+    static const int32_t statuses[] = {TRIAL_DIVERGED, TRIAL_FAILED, TRIAL_INTERRUPTED};
+    const char *before = "   ";
+    if (summary && summary->n_retries > 0) {
+        strbuf_printf(out, "%s%d %s", before, summary->n_retries, summary->n_retries == 1 ? "retry" : "retries");
+        before = ", ";
+    }
+    for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++) {
+        int32_t count = count_status(results, statuses[i]);
+        if (!count) continue;
+        strbuf_printf(out, "%s%d %s", before, count, trial_status_name(statuses[i]));
+        before = ", ";
+    }
+}
+
+static void add_line(const struct strbuf *line, int32_t width, struct strbuf *out) {
+    text_add_cut(out, line->text ? line->text : "", width);
+    strbuf_add(out, "\n");
+}
+
+void results_write_table(const struct results *results, const struct results_summary *summary, int32_t width,
+                         struct strbuf *out) {
+    struct layout layout = {0};
+    struct strbuf line;
+    strbuf_init(&line);
+    struct columns columns = columns_make(results);
+    add_heading(results, &columns, &layout);
+    for (int32_t stage = 0; stage < results->n_stages; stage++)
+        add_stage(results, &columns, stage, &layout);
+    for (int32_t i = 0; i < results->n_baselines; i++)
+        add_baseline(results, &columns, &results->baselines[i], &layout);
+    layout_write(&layout, width, out);
+    layout_free(&layout);
+    add_budget(results, &line);
+    if (summary) add_machine(summary, &line);
+    add_troubles(results, summary, &line);
+    add_line(&line, width, out);
+    strbuf_clear(&line);
+    strbuf_printf(&line,
+                  "results  %s/" RESULTS_FILE "   adapter %s/best/adapter   next: lvsweep report %s -o report.html",
+                  results->output, results->output, results->output);
+    add_line(&line, width, out);
+    strbuf_free(&line);
+}
