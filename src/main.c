@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "lvsweep/cli.h"
+#include "lvsweep/process.h"
 #include "lvsweep/results.h"
 #include "lvsweep/sweep.h"
 
@@ -22,6 +23,7 @@ static int run_parallel(const struct command *command, int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
+    process_limit_spinning(argv);
     results_prepare_hdf5();
     const struct command *command = command_pick(&argc, &argv);
     if (!command) return LVS_USAGE;

@@ -9,6 +9,7 @@
 #include "model_internal.h"
 
 #define CONFIG_MAX_BYTES (1u << 20)
+#define HEAD_SIZE_MAX    256 /* the widest that every backend's attention takes */
 
 /* What is being read, for messages. */
 struct reader {
@@ -163,12 +164,12 @@ static enum lvs_status read_heads(const struct reader *reader, struct qwen2_conf
     if (!look_up(reader->root, "head_dim") && out->hidden % out->n_heads != 0)
         return lvs_fail(reader->err, LVS_INPUT, "%s: hidden_size = %d is no multiple of num_attention_heads = %d",
                         reader->path, out->hidden, out->n_heads);
-    struct integer_key size = {"head_dim", 2, 512, out->hidden / out->n_heads,
+    struct integer_key size = {"head_dim", 2, HEAD_SIZE_MAX, out->hidden / out->n_heads,
                                offsetof(struct qwen2_config, head_size)};
     LVS_TRY(read_integer(reader, &size, out));
-    if (out->head_size % 2 != 0)
-        return lvs_fail(reader->err, LVS_INPUT, "%s: heads of size %d: rotary pairs need an even size", reader->path,
-                        out->head_size);
+    if (out->head_size % 2 != 0 || out->head_size > HEAD_SIZE_MAX)
+        return lvs_fail(reader->err, LVS_INPUT, "%s: heads of size %d: rotary pairs need an even size, at most %d",
+                        reader->path, out->head_size, HEAD_SIZE_MAX);
     return LVS_OK;
 }
 

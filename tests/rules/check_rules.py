@@ -9,10 +9,10 @@ import sys
 ROOT = pathlib.Path(sys.argv[1]).resolve()
 LAYER = dict(base=0, config=1, data=2, backend=2, model=3, flops=4, train=5, evaluate=5, results=6, sweep=7, cli=8)
 # The module that each public header belongs to.
-HEADER = dict(status="base", log="base", strbuf="base", rng="base", file="base", hash="base", trial="base",
+HEADER = dict(status="base", log="base", strbuf="base", rng="base", file="base", hash="base", process="base", trial="base",
               record="base", version="base", config="config", series="data", text="data", tokenizer="data",
               window="data", describe="data", backend="backend", model="model", flops="flops", train="train",
-              evaluate="evaluate", results="results", report="results", grid="sweep", sweep="sweep", cli="cli")
+              evaluate="evaluate", results="results", report="results", watch="results", grid="sweep", sweep="sweep", cli="cli")
 HEADER["import"] = "data"
 LIBRARY = {
     r"mpi\.h": ["src/main.c", "src/sweep/protocol.c", "src/results/h5_file.c", "src/results/h5_parallel.c"],

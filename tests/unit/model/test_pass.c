@@ -291,7 +291,7 @@ static void trained_heads_match_finite_differences(void **state) {
     int64_t count = (int64_t)set.layout.n_vocabulary * set.layout.hidden, step = count / 5;
     for (int64_t i = 3; i < count; i += step) {
         double sums[2];
-        const float epsilon = 0.02f;
+        const float epsilon = 0.005f;
         for (int side = 0; side < 2; side++) {
             float *value = &set.host[set.layout.head_offset + i], kept = *value;
             *value += side ? epsilon : -epsilon;

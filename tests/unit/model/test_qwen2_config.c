@@ -55,6 +55,10 @@ static const struct {
     {GOOD ", \"rms_norm_eps\": -1}", "rms_norm_eps"},
     {GOOD ", \"tie_word_embeddings\": 1}", "tie_word_embeddings"},
     {GOOD ", \"head_dim\": 15}", "even"},
+    {GOOD ", \"head_dim\": 258}", "head_dim"},
+    {"{" QWEN2 ", \"vocab_size\": 10, \"hidden_size\": 4096, \"intermediate_size\": 9, \"num_hidden_layers\": 1, "
+     "\"num_attention_heads\": 2}",
+     "heads of size 2048"},
     {GOOD ", \"head_dim\": 0}", "head_dim"},
     {GOOD ", \"max_position_embeddings\": 0}", "max_position_embeddings"},
     {GOOD ", \"max_position_embeddings\": 1e3}", "max_position_embeddings: an integer"},
