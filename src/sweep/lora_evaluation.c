@@ -221,13 +221,18 @@ enum lvs_status evaluation_periodic(struct lora_runner *runner, const struct eva
 
 /* ---- baselines ---- */
 
+/* The untrained model's numbers depend on the window and the text; those of the simple rules on the data only. */
 static void baseline_key(const struct lora_runner *runner, const struct settings *settings, int32_t kind,
                          char out[LVS_HASH_TEXT]) {
+    bool untrained = kind == BASELINE_UNTRAINED;
     struct strbuf text;
     strbuf_init(&text);
-    config_write_effective(runner->config, settings, KEY_EFFECT_TRAIN | KEY_EFFECT_EVALUATE, &text);
-    strbuf_printf(&text, "baseline=%d\ncontext=%d\ndecimals=%d\ndata=%s\nweights=%s\n", kind, settings->context,
-                  settings->decimals, runner->material.set.hash, runner->weights_hash);
+    config_write_effective(runner->config, settings,
+                           untrained ? KEY_EFFECT_TRAIN | KEY_EFFECT_EVALUATE : KEY_EFFECT_EVALUATE, &text);
+    strbuf_printf(&text, "baseline=%d\ndata=%s\n", kind, runner->material.set.hash);
+    if (untrained)
+        strbuf_printf(&text, "context=%d\ndecimals=%d\nweights=%s\n", settings->context, settings->decimals,
+                      runner->weights_hash);
     hash_bytes(text.text, text.length, out);
     strbuf_free(&text);
 }
