@@ -29,7 +29,7 @@ def series_ids(index, points):
 
 
 def batch_of_series(first, rows, context):
-    """(rows, context) int64 ids of systems first, first + 1 and so on, each from a later time on than the one before."""
+    """(rows, context) int64 ids of systems first, first + 1 and so on, each from another character on."""
     ids = []
     for row in range(rows):
         whole = series_ids(first + row, 100)
