@@ -13,6 +13,7 @@
 
 #include <mpi.h>
 
+#include "lvsweep/fault.h"
 #include "lvsweep/log.h"
 
 void results_prepare_hdf5(void) {
@@ -46,7 +47,7 @@ static void start_hdf5(void) {
 static enum lvs_status file_build(const struct results *results, const struct file_plan *plan, const char *aside,
                                   bool rows, struct lvs_error *err) {
     struct writer w = writer_make(aside, results, plan, err);
-    w.file = h5_create(aside);
+    w.file = fault_fails("results_create") ? H5I_INVALID_HID : h5_create(aside);
     if (h5_check(&w, w.file >= 0, "create", "the file")) {
         h5_write_layout(&w);
         int32_t block = file_plan_block(plan, results->n_channel);
@@ -55,7 +56,7 @@ static enum lvs_status file_build(const struct results *results, const struct fi
                                   .rounds = h5_rounds(results->n_rows, block),
                                   .transfer = H5P_DEFAULT};
         if (rows) h5_write_rows(&w, &range, results->rows);
-        h5_check(&w, H5Fflush(w.file, H5F_SCOPE_GLOBAL) >= 0, "flush", "the file");
+        h5_check(&w, !fault_fails("results_close") && H5Fflush(w.file, H5F_SCOPE_GLOBAL) >= 0, "flush", "the file");
         h5_check(&w, H5Fclose(w.file) >= 0, "close", "the file");
     }
     H5Tclose(w.string);
@@ -96,6 +97,7 @@ static enum lvs_status reserve_size(const char *path, struct lvs_error *err) {
         return lvs_fail(err, LVS_OUTPUT, "%s: cannot open: %s", path, strerror(reason));
     }
     int failed = info.st_size > 0 ? posix_fallocate(fd, 0, info.st_size) : 0;
+    if (fault_fails("results_reserve")) failed = errno;
     if (failed == EOPNOTSUPP || failed == EINVAL) failed = 0; /* the file system cannot promise */
     close(fd);
     return failed ? lvs_fail(err, LVS_OUTPUT, "%s: %lld bytes cannot be reserved: %s", path, (long long)info.st_size,
@@ -183,7 +185,8 @@ static bool write_together(const struct shared *shared, const struct result_row 
                               .transfer = H5Pcreate(H5P_DATASET_XFER)};
     H5Pset_dxpl_mpio(range.transfer, H5FD_MPIO_COLLECTIVE);
     w.file = file_open_parallel(shared->aside, comm);
-    h5_check(&w, w.file >= 0, "open together", "the file");
+    bool refused = fault_fails("results_together");
+    h5_check(&w, w.file >= 0 && !refused, "open together", "the file");
     if (all_well(!w.failed, comm)) {
         h5_write_rows(&w, &range, rows);
         h5_check(&w, H5Fflush(w.file, H5F_SCOPE_GLOBAL) >= 0, "flush", "the file");

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lvsweep/fault.h"
+
 /* Rows [first, first + count) of a dataset; every rank calls it for every round, with count 0 too. */
 static void rows_write(struct writer *w, const struct row_range *range, const char *name, hid_t type, int32_t first,
                        int32_t count, const void *values) {
@@ -27,7 +29,8 @@ static void rows_write(struct writer *w, const struct row_range *range, const ch
         H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, size, NULL);
     }
     static const char nothing[8];
-    h5_check(w, H5Dwrite(id, type, memory, space, range->transfer, values ? values : nothing) >= 0, "write", name);
+    bool written = H5Dwrite(id, type, memory, space, range->transfer, values ? values : nothing) >= 0;
+    h5_check(w, written && !fault_fails("results_rows"), "write", name);
     H5Sclose(memory);
     H5Sclose(space);
     h5_check(w, H5Dclose(id) >= 0, "close", name);

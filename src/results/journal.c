@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "lvsweep/fault.h"
 #include "lvsweep/log.h"
 
 /* ---- lines ---- */
@@ -144,7 +145,7 @@ static enum lvs_status cut_tail(struct journal *journal, const struct scan *scan
     if (size == journal->length) return LVS_OK;
     log_warning("%s: a torn end was cut off (%lld bytes after line %lld)", journal->path,
                 (long long)(size - journal->length), (long long)journal->n_lines);
-    if (ftruncate(journal->fd, journal->length) != 0 || fsync(journal->fd) != 0)
+    if (fault_fails("journal_cut") || ftruncate(journal->fd, journal->length) != 0 || fsync(journal->fd) != 0)
         return lvs_fail(err, LVS_OUTPUT, "%s: cannot cut off its torn end: %s", journal->path, strerror(errno));
     return LVS_OK;
 }
@@ -178,7 +179,7 @@ enum lvs_status journal_open(const char *path, journal_visitor apply, void *cont
                              struct lvs_error *err) {
     *out = NULL;
     if (strlen(path) >= LVS_PATH_MAX) return lvs_fail(err, LVS_USAGE, "%s: path too long", path);
-    int fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+    int fd = fault_fails("journal_open") ? -1 : open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
     if (fd < 0) return lvs_fail(err, LVS_OUTPUT, "%s: cannot open for writing: %s", path, strerror(errno));
     struct journal *journal = lvs_calloc(1, sizeof *journal);
     journal->fd = fd;
@@ -220,13 +221,13 @@ static enum lvs_status journal_write(struct journal *journal, struct lvs_error *
     const char *bytes = journal->queue.text;
     size_t left = journal->queue.length;
     while (left > 0) { /* one write() unless the system takes less */
-        ssize_t put = write(journal->fd, bytes, left);
+        ssize_t put = fault_write("journal_write", journal->fd, bytes, left);
         if (put < 0 && errno == EINTR) continue;
         if (put <= 0) return lvs_fail(err, LVS_OUTPUT, "%s: cannot write: %s", journal->path, strerror(errno));
         bytes += put;
         left -= (size_t)put;
     }
-    if (fdatasync(journal->fd) != 0)
+    if (fault_fails("journal_sync") || fdatasync(journal->fd) != 0)
         return lvs_fail(err, LVS_OUTPUT, "%s: cannot sync: %s", journal->path, strerror(errno));
     return LVS_OK;
 }

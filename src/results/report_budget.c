@@ -109,7 +109,7 @@ static void draw_step(const struct budget_view *view, const struct scale *scale,
     snprintf(text, sizeof text, "%s%s %%", is_left ? "" : "−", percent);
     svg_text(out, 128, y + 13, "t e", "%.18s%s", part->name, strlen(part->name) > 18 ? "…" : "");
     svg_rect(out, from, y, fmax(to - from, 1), 18, part->class);
-    bool inside = from - 6 - 1.2 * text_width(text) < 138;
+    bool inside = from - 6 - text_width(text) < 138;
     svg_text(out, inside ? to + 6 : from - 6, y + 13, inside ? "k" : "k e", "%s", text);
     if (i + 1 < view->n) svg_line(out, from, y + 18, from, y + 26, "a");
 }

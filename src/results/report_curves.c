@@ -90,7 +90,11 @@ static void draw_curve(const struct curve_figure *figure, const struct plot *plo
     strbuf_add(plot->out, "\"><title>");
     markup_add(plot->out, at->trial.name);
     strbuf_add(plot->out, "</title></path>\n");
-    if (broke_off(at) && last >= 0) svg_text(plot->out, x[last], y[last] + 4, "t m fbad", "×");
+    if (broke_off(at) && last >= 0) {
+        strbuf_printf(plot->out, "<g data-t=\"%d\">", row);
+        svg_text(plot->out, x[last], y[last] + 4, "t m fbad", "×");
+        strbuf_add(plot->out, "</g>\n");
+    }
     free(x);
     free(y);
 }
@@ -144,7 +148,7 @@ static void draw_stage(const struct curve_figure *figure, int32_t stage, struct 
     int32_t n_labels = find_labels(figure, stage, n_drawn, labels, rows);
     double margin = 14;
     for (int32_t k = 0; k < n_labels; k++)
-        margin = fmax(margin, 12 + 1.1 * text_width(labels[k].text));
+        margin = fmax(margin, 12 + text_width(labels[k].text));
     char title[128];
     snprintf(title, sizeof title, "%s: %d trial%s", report->results->stage_name[stage], n_drawn,
              n_drawn == 1 ? "" : "s");

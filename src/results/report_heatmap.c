@@ -189,8 +189,9 @@ static void draw_frame_of_best(const struct heat_set *set, const struct heat_map
         if (best < 0 || (highest ? value > map->cells[best].value : value < map->cells[best].value)) best = c;
     }
     if (best < 0) return;
-    svg_rect(out, left + best % map->n_x * size.width - 1, top + best / map->n_x * size.height - 1, size.width,
-             size.height, "frame");
+    double x = left + best % map->n_x * size.width, y = top + best / map->n_x * size.height;
+    svg_rect(out, x + 1, y + 1, size.width - 4, size.height - 4, "gap");
+    svg_rect(out, x - 1, y - 1, size.width, size.height, "frame");
 }
 
 static const char *label_of(const struct heat_set *set, const struct report_axis *axis, int32_t value,
@@ -205,7 +206,7 @@ static void draw_map(struct heat_set *set, const struct heat_map *map, struct pa
     char text[REPORT_LABEL_MAX], title[128];
     const char *stage = set->report->results->stage_name[map->stage];
     snprintf(title, sizeof title, "%.60s, context %d tokens", stage, map->context);
-    double left = 44, top = 44, width = fmax(left + map->n_x * size.width + 8, text_width(title) * 1.36 + 12);
+    double left = 44, top = 44, width = fmax(left + map->n_x * size.width + 8, left + 1.26 * text_width(title) + 2);
     struct strbuf *body = panels_add(out, (int32_t)ceil(width), (int32_t)(top + map->n_y * size.height + 42), title);
     svg_text(body, left, 16, "h", "%s", title);
     svg_text(body, 2, 36, "k", "rank");

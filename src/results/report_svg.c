@@ -52,7 +52,10 @@ double text_width(const char *text) {
     double width = 0;
     for (const unsigned char *at = (const unsigned char *)text; *at; at++) {
         if ((*at & 0xC0) == 0x80) continue; /* the rest of a character */
-        width += strchr("iljtf.,:;|!'()[] -", (char)*at) ? 4.2 : *at >= 'A' && *at <= 'Z' ? 8.2 : 6.8;
+        width += strchr("iljtf.,:;|!'()[] -", (char)*at)     ? 4.5
+                 : strchr("mwMW", (char)*at)                 ? 11
+                 : (*at >= 'A' && *at <= 'Z') || *at >= 0x80 ? 8.4
+                                                             : 7.4;
     }
     return width;
 }

@@ -128,7 +128,7 @@ static void draw_stages(const struct report *report, struct strbuf *out) {
         snprintf(class, sizeof class, "s%d", s % 8);
         svg_rect(out, x, 8, 12, 12, class);
         svg_text(out, x + 18, 18, "t", "%s", report->results->stage_name[s]);
-        x += 18 + text_width(report->results->stage_name[s]) * 1.1 + 22;
+        x += 18 + text_width(report->results->stage_name[s]) + 22;
     }
 }
 

@@ -51,14 +51,21 @@ static void short_time(double seconds, char out[24]) {
         snprintf(out, 24, "%ldh%02ld", whole / 3600, whole % 3600 / 60);
 }
 
-static void value_and_deviation(double mean, double deviation, char out[48]) {
+/* "0.615±.008": as many decimals as the deviation needs to show a digit, at least three. */
+static void value_and_deviation(double mean, double deviation, char out[64]) {
     char value[24], spread[24];
+    bool plain = fabs(mean) < 1e4 && deviation > 0 && deviation < 1e4;
+    int needed = plain ? (int)ceil(-log10(deviation)) : 0, decimals = needed < 3 ? 3 : needed > 6 ? 6 : needed;
     short_value(mean, value);
-    short_value(deviation, spread);
-    if (isnan(deviation))
-        lvs_copy(out, 48, value);
-    else
-        snprintf(out, 48, "%s±%s", value, spread[0] == '0' && spread[1] == '.' ? spread + 1 : spread);
+    if (isnan(deviation)) {
+        lvs_copy(out, 64, value);
+    } else if (plain) {
+        snprintf(spread, sizeof spread, "%.*f", decimals, deviation);
+        snprintf(out, 64, "%.*f±%s", decimals, mean, spread[0] == '0' ? spread + 1 : spread);
+    } else {
+        short_value(deviation, spread);
+        snprintf(out, 64, "%s±%s", value, spread);
+    }
 }
 
 /* ---- groups: the rows of a stage with equal settings but for the seed ---- */

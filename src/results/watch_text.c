@@ -143,7 +143,7 @@ static void title_line(struct page *page, const struct watch *watch, double now)
 }
 
 static void worker_line(struct page *page, const struct watch *watch, const struct watch_worker *worker, double now) {
-    char text[512], place[40], step[40] = "", speed[32] = "", loss[32] = "", time[32];
+    char text[512], place[40], step[40] = "-", speed[32] = "-", loss[32] = "-", time[32];
     snprintf(place, sizeof place, "rank %d %.28s", worker->worker, worker->host);
     duration_write(fmax(now - worker->since, 0), time);
     if (worker->trial < 0) {

@@ -7,7 +7,8 @@ void sample_trial(int32_t index, int32_t stage, struct trial *out);
 void sample_record(const struct trial *trial, struct record *out);
 /* A table of n trials in stages search (all) and final (the last one), through journal events. */
 void sample_results(struct results *out, const char *output, int32_t n_trials);
-/* Curves (every third trial has none) and forecasts of the first trials: other series and points from trial to trial. */
+/* Curves (every third trial has none) and forecasts of the first trials: other series and points from trial to trial.
+ */
 void sample_files(const struct results *results);
 /* A fresh folder; the caller removes it with sample_remove. */
 void sample_folder(char out[LVS_PATH_MAX]);

@@ -477,8 +477,6 @@ static void failed_writes_leave_whole_lines(void **state) {
     assert_int_equal(count, 9 + 20);
 }
 
-/* ---- the reducer ---- */
-
 static void replay_gives_the_same_table(void **state) {
     (void)state;
     struct lvs_error err = {0};
@@ -505,121 +503,6 @@ static void replay_gives_the_same_table(void **state) {
     results_free(&results);
 }
 
-static enum lvs_status apply(struct results *results, struct journal_event event) {
-    struct lvs_error err = {0};
-    event.time = 1;
-    enum lvs_status status = results_apply(results, &event, &err);
-    assert_true(status == LVS_OK || err.text[0]);
-    return status;
-}
-
-static struct journal_event of_trial(enum journal_kind kind, int32_t index, int64_t flops) {
-    struct journal_event event = journal_event_make(kind);
-    event.index = index;
-    event.flops = flops;
-    event.stage = 0;
-    event.status = TRIAL_SUPERSEDED;
-    return event;
-}
-
-static void contradictions_are_refused(void **state) {
-    (void)state;
-    struct results results;
-    sample_results(&results, folder, 3);
-    for (int kind = JOURNAL_MEMBER; kind <= JOURNAL_OUTSIDE; kind++) {
-        if (kind == JOURNAL_RECORD) continue;
-        assert_int_equal(apply(&results, of_trial(kind, 3, 0)), LVS_INPUT);
-        assert_int_equal(apply(&results, of_trial(kind, -1, 0)), LVS_INPUT);
-    }
-    assert_int_equal(apply(&results, of_trial(JOURNAL_SETTLE, 0, 1)), LVS_INPUT); /* nothing is reserved */
-    assert_int_equal(apply(&results, of_trial(JOURNAL_ADMITTED, 0, -1)), LVS_INPUT);
-    assert_int_equal(apply(&results, of_trial(JOURNAL_ADMITTED, 0, 10)), LVS_OK);
-    assert_int_equal(apply(&results, of_trial(JOURNAL_ADMITTED, 0, 10)), LVS_INPUT); /* twice */
-    assert_int_equal(apply(&results, of_trial(JOURNAL_SETTLE, 0, 11)), LVS_INPUT);
-    assert_int_equal(apply(&results, of_trial(JOURNAL_SETTLE, 0, 4)), LVS_OK);
-    struct trial trial;
-    struct record record;
-    sample_trial(1, 0, &trial);
-    sample_record(&trial, &record);
-    struct journal_event event = journal_event_make(JOURNAL_TRIAL);
-    event.trial = &trial;
-    trial.index = 5;
-    assert_int_equal(apply(&results, event), LVS_INPUT); /* 3 is the next */
-    trial.index = 2;
-    assert_int_equal(apply(&results, event), LVS_INPUT); /* another key */
-    trial.index = 3;
-    trial.stage = 2;
-    assert_int_equal(apply(&results, event), LVS_INPUT);
-    trial.stage = 0;
-    trial.parent = 3;
-    assert_int_equal(apply(&results, event), LVS_INPUT);
-    event = journal_event_make(JOURNAL_RECORD);
-    event.record = &record;
-    event.index = record.index = 2;
-    assert_int_equal(apply(&results, event), LVS_INPUT); /* another key */
-    event.index = record.index = 1;
-    record.status = TRIAL_STATUS_COUNT;
-    assert_int_equal(apply(&results, event), LVS_INPUT);
-    assert_int_equal(results.n_rows, 3);
-    results_free(&results);
-}
-
-static void a_new_run_ends_reservations(void **state) {
-    (void)state;
-    struct results results;
-    struct journal_sweep sweep;
-    sample_results(&results, folder, 3);
-    struct journal_event assigned = of_trial(JOURNAL_ASSIGNED, 1, 0);
-    assigned.worker = 4;
-    assigned.attempt = 2;
-    assert_int_equal(apply(&results, of_trial(JOURNAL_ADMITTED, 1, 1000)), LVS_OK);
-    assert_int_equal(apply(&results, assigned), LVS_OK);
-    assert_int_equal(results.rows[1].record.status, TRIAL_RUNNING);
-    __int128 spent = results.ledger.spent;
-    assert_true(results.ledger.reserved == 1000);
-    assert_int_equal(apply(&results, sweep_event(&sweep)), LVS_OK);
-    assert_true(results.ledger.reserved == 0 && results.ledger.spent == spent);
-    assert_int_equal(results.rows[1].record.status, TRIAL_INTERRUPTED);
-    assert_int_equal(results.rows[1].reserved, 0);
-    assert_int_equal(results.rows[1].stages, 1);
-    results_free(&results);
-}
-
-static void rows_leave_the_grid_and_come_back(void **state) {
-    (void)state;
-    struct results results;
-    sample_results(&results, folder, 3);
-    __int128 spent = results.ledger.spent;
-    int64_t charged = results.rows[0].charged;
-    assert_int_equal(apply(&results, of_trial(JOURNAL_OUTSIDE, 0, 0)), LVS_OK);
-    assert_int_equal(apply(&results, of_trial(JOURNAL_STATUS, 0, 0)), LVS_OK);
-    assert_int_equal(results.rows[0].record.status, TRIAL_SUPERSEDED);
-    assert_true(results.ledger.outside == charged && results.ledger.spent == spent);
-    assert_int_equal(apply(&results, of_trial(JOURNAL_MEMBER, 0, 0)), LVS_OK);
-    assert_int_equal(results.rows[0].record.status, TRIAL_DONE);
-    assert_int_equal(results.rows[0].outside, 0);
-    assert_true(results.ledger.outside == 0 && results.ledger.spent == spent);
-    results_free(&results);
-}
-
-static void stages_are_followed_by_name(void **state) {
-    (void)state;
-    static const char *const changed[] = {"final", "context", "search"};
-    struct results results;
-    struct journal_sweep sweep;
-    sample_results(&results, folder, 3);
-    struct journal_event event = sweep_event(&sweep);
-    sweep.stage_name = changed;
-    sweep.n_stages = 3;
-    assert_int_equal(apply(&results, event), LVS_OK);
-    assert_int_equal(results.rows[0].stages, 1 << 2);
-    assert_int_equal(results.rows[0].trial.stage, 2);
-    assert_int_equal(results.rows[2].stages, 1 << 0);
-    assert_int_equal(results.stage_best[2], 0);
-    assert_int_equal(results.stage_best[0], -1);
-    results_free(&results);
-}
-
 int main(void) {
     log_set_level(LOG_LEVEL_ERROR); /* torn ends are warned of */
 #define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -636,10 +519,6 @@ int main(void) {
         WITH_FOLDER(files_that_are_none),
         WITH_FOLDER(failed_writes_leave_whole_lines),
         WITH_FOLDER(replay_gives_the_same_table),
-        WITH_FOLDER(contradictions_are_refused),
-        WITH_FOLDER(a_new_run_ends_reservations),
-        WITH_FOLDER(rows_leave_the_grid_and_come_back),
-        WITH_FOLDER(stages_are_followed_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

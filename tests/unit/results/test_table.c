@@ -58,6 +58,27 @@ static void seeds_are_one_line(void **state) {
     results_free(&results);
 }
 
+static void deviations_show_a_digit(void **state) {
+    (void)state;
+    static const struct {
+        double first, second;
+        const char *shown;
+    } cases[] = {{0.6, 0.61, "0.605±.007"},
+                 {1.02170, 1.02176, "1.02173±.00004"},
+                 {5, 5, "5.000±0.000"},
+                 {20, 30, "25.000±7.071"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct results results;
+        sample_results(&results, "run", 18); /* two seeds */
+        results.rows[0].record.val_loss.loss = cases[i].first;
+        results.rows[9].record.val_loss.loss = cases[i].second;
+        char *text = table_of(&results, 0);
+        require_line(text, cases[i].shown);
+        free(text);
+        results_free(&results);
+    }
+}
+
 static void other_axes_get_a_column(void **state) {
     (void)state;
     struct results results;
@@ -108,8 +129,8 @@ static void cutting_keeps_whole_characters(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_baselines_budget_and_places), cmocka_unit_test(seeds_are_one_line),
-        cmocka_unit_test(other_axes_get_a_column),          cmocka_unit_test(lines_fit_the_terminal),
-        cmocka_unit_test(cutting_keeps_whole_characters),
+        cmocka_unit_test(deviations_show_a_digit),          cmocka_unit_test(other_axes_get_a_column),
+        cmocka_unit_test(lines_fit_the_terminal),           cmocka_unit_test(cutting_keeps_whole_characters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
