@@ -120,6 +120,7 @@ enum coordinator_action_kind {
     ACTION_STAGE_BEGIN, /* stage */
     ACTION_STAGE_END,   /* stage, trial = its best (-1 none) */
     ACTION_QUARANTINE,  /* worker failed too often in a row: it gets nothing more */
+    ACTION_GIVE_UP,     /* every worker fails and nothing ever succeeded: the sweep winds down; trial = the last one */
     ACTION_FINISHED,    /* the sweep is over */
 };
 #define ASSIGNMENT_MAX 64
@@ -129,6 +130,7 @@ struct coordinator_action {
     int32_t n_trials;
     const int32_t *trials; /* ACTION_ASSIGN: [n_trials], valid as long as the action */
     int32_t attempt;
+    int64_t charged, lost; /* ACTION_SETTLED, ACTION_RETRY: what the ledger took for it, FLOPs */
 };
 
 struct coordinator;
@@ -159,6 +161,10 @@ enum lvs_status coordinator_create(const struct coordinator_options *options, co
 void coordinator_destroy(struct coordinator *coordinator);
 /* A trial with its final record from an earlier run of the same OUTPUT, in the journal's order, before EVENT_START. */
 void coordinator_add_known(struct coordinator *coordinator, const struct trial *trial, const struct record *record);
+/* The same with what its ledger entries of earlier runs add up to, which a record cannot tell after retries. */
+void coordinator_add_row(struct coordinator *coordinator, const struct result_row *row);
+/* FLOPs lost in earlier runs, all in all. */
+void coordinator_set_lost(struct coordinator *coordinator, __int128 flops);
 /* Takes one event; *actions (owned by the coordinator, valid until the next call) are to be carried out in order. */
 enum lvs_status coordinator_handle(struct coordinator *coordinator, const struct coordinator_event *event,
                                    const struct coordinator_action **actions, int32_t *n_actions,
@@ -225,6 +231,19 @@ const struct runner *runner_of(const struct config *config);
 /* Forks the helper that later forks trainers. Call first thing in main, before MPI starts and before any thread. */
 enum lvs_status trainer_helper_start(struct lvs_error *err);
 void trainer_helper_end(void);
+
+/* ---- the launch, for doctor: of the running MPI program ---- */
+
+int protocol_rank(void);
+int protocol_size(void);
+void protocol_host(char *out, size_t capacity);
+void protocol_library(char *out, size_t capacity); /* "Open MPI v4.1.4" */
+/* Collective: index and number of the ranks of this node that say `is_worker`. */
+void protocol_local(bool is_worker, int32_t *index, int32_t *count);
+/* Collective: true when every rank gave the same text (its first 255 bytes). */
+bool protocol_same_text(const char *text);
+/* Collective: results.h5 by all ranks; rank 0 gives the results, the others NULL. */
+enum lvs_status protocol_publish(const struct results *results, struct lvs_error *err);
 
 struct sweep_options {
     const char *ini;

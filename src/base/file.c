@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lvsweep/fault.h"
 #include "lvsweep/strbuf.h"
 
 static enum lvs_status read_into(int fd, const char *path, char *bytes, size_t length, struct lvs_error *err) {
@@ -53,7 +54,7 @@ static enum lvs_status sync_folder_of(const char *path, struct lvs_error *err) {
     file_folder_of(folder, path);
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return lvs_fail(err, LVS_OUTPUT, "%s: cannot open folder: %s", folder, strerror(errno));
-    int failed = fsync(fd) != 0 && errno != EINVAL && errno != EROFS;
+    int failed = fault_fsync("folder_sync", fd) != 0 && errno != EINVAL && errno != EROFS;
     close(fd);
     return failed ? lvs_fail(err, LVS_OUTPUT, "%s: fsync: %s", folder, strerror(errno)) : LVS_OK;
 }
@@ -61,18 +62,19 @@ static enum lvs_status sync_folder_of(const char *path, struct lvs_error *err) {
 enum lvs_status file_publish(const char *temporary, const char *path, struct lvs_error *err) {
     int fd = open(temporary, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return lvs_fail(err, LVS_OUTPUT, "%s: cannot open: %s", temporary, strerror(errno));
-    int failed = fsync(fd) != 0;
+    int failed = fault_fsync("file_sync", fd) != 0;
     int reason = errno;
     close(fd);
     if (failed) return lvs_fail(err, LVS_OUTPUT, "%s: fsync: %s", temporary, strerror(reason));
-    if (rename(temporary, path) != 0) return lvs_fail(err, LVS_OUTPUT, "%s: cannot replace: %s", path, strerror(errno));
+    if (fault_rename("file_rename", temporary, path) != 0)
+        return lvs_fail(err, LVS_OUTPUT, "%s: cannot replace: %s", path, strerror(errno));
     return sync_folder_of(path, err);
 }
 
 static enum lvs_status write_all(int fd, const char *path, const char *bytes, size_t length, struct lvs_error *err) {
     size_t done = 0;
     while (done < length) {
-        ssize_t put = write(fd, bytes + done, length - done);
+        ssize_t put = fault_write("file_write", fd, bytes + done, length - done);
         if (put < 0 && errno == EINTR) continue;
         if (put <= 0) return lvs_fail(err, LVS_OUTPUT, "%s: cannot write: %s", path, strerror(errno));
         done += (size_t)put;
@@ -83,7 +85,7 @@ static enum lvs_status write_all(int fd, const char *path, const char *bytes, si
 enum lvs_status file_write_whole(const char *path, const void *bytes, size_t length, struct lvs_error *err) {
     char temporary[LVS_PATH_MAX + 32];
     snprintf(temporary, sizeof temporary, "%s.tmp.%ld", path, (long)getpid());
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    int fd = fault_fails("file_open") ? -1 : open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0) return lvs_fail(err, LVS_OUTPUT, "%s: cannot create: %s", temporary, strerror(errno));
     enum lvs_status status = write_all(fd, temporary, bytes, length, err);
     if (close(fd) != 0 && status == LVS_OK)
@@ -100,7 +102,7 @@ enum lvs_status file_make_folder(const char *path, struct lvs_error *err) {
         if (path[i] != '/' && path[i] != '\0') continue;
         memcpy(part, path, i);
         part[i] = '\0';
-        if (mkdir(part, 0777) != 0 && errno != EEXIST)
+        if ((fault_fails("folder_make") || mkdir(part, 0777) != 0) && errno != EEXIST)
             return lvs_fail(err, LVS_OUTPUT, "%s: cannot make folder: %s", part, strerror(errno));
         if (path[i] == '\0') break;
     }

@@ -6,7 +6,8 @@
 #include "lvsweep/sweep.h"
 
 extern const struct command command_run, command_plan, command_flops, command_simulate, command_init, command_export,
-    command_best;
+    command_best, command_report, command_watch, command_bench, command_describe, command_import, command_forecast,
+    command_check, command_evaluate, command_doctor, command_jobscript, command_cite;
 
 /* Prints the error and returns its exit code. */
 int cli_fail(const struct lvs_error *err);
@@ -21,6 +22,17 @@ struct cli_sets {
     int32_t n;
 };
 void cli_sets_add(struct cli_sets *sets, const char *item);
+
+/* Every key at its default, then the --set options; the caller destroys *out. */
+enum lvs_status cli_default_config(const struct cli_sets *sets, struct config **out, struct lvs_error *err);
+/* The configuration that an INI gives, or the default one for a data file. */
+enum lvs_status cli_data_config(const char *path, const struct cli_sets *sets, struct config **out,
+                                struct lvs_error *err);
+/* The configuration of a sweep's last run, with its paths as that run saw them, and --set options. */
+enum lvs_status cli_stored_config(const struct results *results, const struct cli_sets *sets, struct config **out,
+                                  struct lvs_error *err);
+const char *cli_provenance(const struct results *results, const char *name); /* NULL = not noted */
+bool cli_has_suffix(const char *text, const char *suffix);
 
 /* Strict numbers for options: false after a message. */
 bool cli_number(const struct command *command, const char *option, const char *text, double least, double most,

@@ -18,8 +18,13 @@ static const struct command command_version = {
     .name = "version", .summary = "version and commit", .help = "lvsweep version\n", .run = run_version};
 
 static const struct command *const commands[] = {
-    &command_run,    &command_plan, &command_flops, &command_simulate, &command_init,
-    &command_export, &command_best, &command_help,  &command_version,  NULL,
+    &command_run,       &command_plan,    &command_check,
+    &command_evaluate,  &command_export,  &command_best,
+    &command_report,    &command_watch,   &command_forecast,
+    &command_simulate,  &command_import,  &command_describe,
+    &command_flops,     &command_bench,   &command_init,
+    &command_jobscript, &command_doctor,  &command_cite,
+    &command_help,      &command_version, NULL,
 };
 
 const struct command *command_at(size_t index) {

@@ -42,18 +42,36 @@ struct scan {
     int64_t line;        /* lines seen */
     int64_t bad_line;    /* first bad one, 0 = none */
     size_t offset, good; /* bytes seen; bytes of good lines */
+    int64_t n_good;      /* good lines */
+    struct strbuf held;  /* a record's line, until the next one is seen */
     struct journal_scratch scratch;
 };
 
-static enum lvs_status scan_event(struct scan *scan, const char *line, size_t length, struct lvs_error *err) {
+static void scan_free(struct scan *scan) {
+    free(scan->scratch.texts);
+    strbuf_free(&scan->held);
+}
+
+static enum lvs_status scan_event(struct scan *scan, const char *line, size_t length, int64_t number,
+                                  struct lvs_error *err) {
     struct journal_event event;
     enum lvs_status status = journal_event_read(line, length - CHECK_BYTES, &event, &scan->scratch, err);
-    if (status == LVS_OK && event.number != scan->line)
+    if (status == LVS_OK && event.number != number)
         status = lvs_fail(err, LVS_INPUT, "the line carries number %lld; lines are missing or were added",
                           (long long)event.number);
     if (status == LVS_OK && scan->apply) status = scan->apply(scan->context, &event, err);
-    if (status != LVS_OK) lvs_error_prefix(err, "%s:%lld", scan->path, (long long)scan->line);
+    if (status != LVS_OK) lvs_error_prefix(err, "%s:%lld", scan->path, (long long)number);
     return status;
+}
+
+/* A record counts only with the line after it, which charges the ledger: torn between the two, the result would have
+ * cost nothing. */
+static bool waits_for_next(const char *line, size_t length) {
+    static const char kind[] = "\"e\":\"record\"";
+    size_t n = sizeof kind - 1;
+    for (size_t i = 0; i < 64 && i + n <= length; i++)
+        if (memcmp(line + i, kind, n) == 0) return true;
+    return false;
 }
 
 static enum lvs_status scan_line(struct scan *scan, const char *line, size_t length, struct lvs_error *err) {
@@ -68,8 +86,17 @@ static enum lvs_status scan_line(struct scan *scan, const char *line, size_t len
                         "%s:%lld: the line does not match its checksum and good lines follow; the journal was damaged "
                         "or edited. Restore it from a copy, or start anew with --fresh",
                         scan->path, (long long)scan->bad_line);
-    LVS_TRY(scan_event(scan, line, length, err));
+    if (scan->held.length > 0) {
+        LVS_TRY(scan_event(scan, scan->held.text, scan->held.length, scan->line - 1, err));
+        strbuf_clear(&scan->held);
+    }
+    if (waits_for_next(line, length)) {
+        strbuf_add_bytes(&scan->held, line, length);
+        return LVS_OK;
+    }
+    LVS_TRY(scan_event(scan, line, length, scan->line, err));
     scan->good = scan->offset;
+    scan->n_good = scan->line;
     return LVS_OK;
 }
 
@@ -91,7 +118,7 @@ enum lvs_status journal_replay_bytes(const char *path, const char *bytes, size_t
     size_t used = 0;
     enum lvs_status status = length ? scan_lines(&scan, bytes, length, &used, err) : LVS_OK;
     if (good) *good = scan.good;
-    free(scan.scratch.texts);
+    scan_free(&scan);
     return status;
 }
 
@@ -125,7 +152,7 @@ enum lvs_status journal_replay(const char *path, journal_visitor apply, void *co
     struct scan scan = {.path = path, .apply = apply, .context = context};
     enum lvs_status status = scan_file(&scan, fd, err);
     close(fd);
-    free(scan.scratch.texts);
+    scan_free(&scan);
     return status;
 }
 
@@ -157,11 +184,11 @@ static enum lvs_status journal_load(struct journal *journal, journal_visitor app
     if (fstat(journal->fd, &info) != 0 || !S_ISREG(info.st_mode))
         return lvs_fail(err, LVS_OUTPUT, "%s: not a regular file", journal->path);
     enum lvs_status status = scan_file(&scan, journal->fd, err);
-    free(scan.scratch.texts);
+    scan_free(&scan);
     if (status != LVS_OK) return status;
     if (fstat(journal->fd, &info) != 0)
         return lvs_fail(err, LVS_OUTPUT, "%s: cannot stat: %s", journal->path, strerror(errno));
-    journal->n_lines = scan.bad_line ? scan.bad_line - 1 : scan.line;
+    journal->n_lines = scan.n_good;
     return cut_tail(journal, &scan, info.st_size, err);
 }
 

@@ -137,7 +137,11 @@ uint64_t report_group_without_context(const struct settings *settings) {
 /* ---- the metric ---- */
 
 const char *report_metric_unit(const struct report *report) {
-    const struct field *field = field_find(report->results->metric);
+    return report_unit(report, report->results->metric);
+}
+
+const char *report_unit(const struct report *report, const char *column) {
+    const struct field *field = field_find(column);
     if (!field || !field->units || strcmp(field->units, "1") == 0) return "";
     if (strcmp(field->units, "nat token-1") == 0) return "nat/token";
     if (strcmp(field->units, "nat value-1") == 0) return "nat/value";

@@ -55,7 +55,8 @@ const struct report_axis *report_axis_find(const struct report *report, const ch
 /* Colour class of a row, 0 … REPORT_COLORS-1. */
 int32_t report_color(const struct report *report, int32_t row);
 bool report_in_stage(const struct report *report, int32_t row, int32_t stage);
-/* "nat/token"; "" for pure numbers. */
+/* Unit of a column: "nat/token", the channels' where it is the data's; "" for pure numbers. */
+const char *report_unit(const struct report *report, const char *column);
 const char *report_metric_unit(const struct report *report);
 /* Identity of the settings without seed and context. */
 uint64_t report_group_without_context(const struct settings *settings);

@@ -219,7 +219,7 @@ static void trials_head(const struct report *report, const bool *shown, struct s
         head_cell(out, "n", report->axes[a].field->name, "");
     head_cell(out, "n", report->results->metric, report_metric_unit(report));
     for (int k = 0; k < N_MEASURED; k++)
-        if (shown[k]) head_cell(out, "n", measured[k].heading, "");
+        if (shown[k]) head_cell(out, "n", measured[k].heading, report_unit(report, measured[k].name));
     head_cell(out, "n", "FLOPs", "counted");
     if (report->results->ledger.capped) head_cell(out, "n", "budget", "%");
     head_cell(out, "n", "time", "");
@@ -334,18 +334,18 @@ void page_failures(struct report *report, struct strbuf *out) {
 
 /* Columns of the table; those that no baseline has are left out. */
 static const struct {
-    const char *heading;
-    size_t offset; /* of a double in struct baseline */
+    const char *heading, *column; /* column: the trials' one with the same unit */
+    size_t offset;                /* of a double in struct baseline */
     int digits;
 } baseline_columns[] = {
-    {"val_loss", offsetof(struct baseline, val_loss.loss), 5},
-    {"val MAE", offsetof(struct baseline, val.mae_mean), 4},
-    {"val MAE scaled", offsetof(struct baseline, val.mae_scaled_mean), 4},
-    {"val R²", offsetof(struct baseline, val.r2_mean), 3},
-    {"test_loss", offsetof(struct baseline, test_loss.loss), 5},
-    {"test MAE", offsetof(struct baseline, test.mae_mean), 4},
-    {"test MAE scaled", offsetof(struct baseline, test.mae_scaled_mean), 4},
-    {"test R²", offsetof(struct baseline, test.r2_mean), 3},
+    {"val_loss", "val_loss", offsetof(struct baseline, val_loss.loss), 5},
+    {"val MAE", "val_mae_mean", offsetof(struct baseline, val.mae_mean), 4},
+    {"val MAE scaled", "val_mae_scaled_mean", offsetof(struct baseline, val.mae_scaled_mean), 4},
+    {"val R²", "val_r2_mean", offsetof(struct baseline, val.r2_mean), 3},
+    {"test_loss", "test_loss", offsetof(struct baseline, test_loss.loss), 5},
+    {"test MAE", "test_mae_mean", offsetof(struct baseline, test.mae_mean), 4},
+    {"test MAE scaled", "test_mae_scaled_mean", offsetof(struct baseline, test.mae_scaled_mean), 4},
+    {"test R²", "test_r2_mean", offsetof(struct baseline, test.r2_mean), 3},
 };
 #define N_BASELINE_COLUMNS ((int)(sizeof baseline_columns / sizeof *baseline_columns))
 
@@ -372,7 +372,8 @@ void page_baselines(struct report *report, struct strbuf *out) {
     head_cell(out, "n", "context", "");
     head_cell(out, "n", "decimals", "");
     for (int k = 0; k < N_BASELINE_COLUMNS; k++)
-        if (is_measured(results, k)) head_cell(out, "n", baseline_columns[k].heading, "");
+        if (is_measured(results, k))
+            head_cell(out, "n", baseline_columns[k].heading, report_unit(report, baseline_columns[k].column));
     strbuf_add(out, "</tr></thead><tbody>\n");
     for (int32_t i = 0; i < results->n_baselines; i++) {
         const struct baseline *baseline = &results->baselines[i];

@@ -55,18 +55,35 @@ void coordinator_destroy(struct coordinator *c) {
     free(c);
 }
 
-void coordinator_add_known(struct coordinator *c, const struct trial *trial, const struct record *record) {
+static struct trial_state *add_known(struct coordinator *c, const struct trial *trial, const struct record *record,
+                                     int64_t charged) {
     int32_t row = coordinator_find_eval(c, trial->eval_key);
     if (row < 0) row = coordinator_append(c, trial);
     struct trial_state *state = coordinator_at(c, row);
     state->record = *record;
     state->record.index = row;
+    state->attempts = record->attempt;
+    state->charged += charged;
     /* A charge stays spent whatever becomes of the grid; it counts as `outside` until a stage asks for the trial. */
+    ledger_add_outside(&c->ledger, charged);
+    return state;
+}
+
+void coordinator_add_known(struct coordinator *c, const struct trial *trial, const struct record *record) {
     bool spent = record->status == TRIAL_DONE || record->status == TRIAL_STOPPED || record->status == TRIAL_DIVERGED ||
                  record->status == TRIAL_FAILED || record->status == TRIAL_SUPERSEDED;
+    struct trial_state *state = add_known(c, trial, record, spent ? coordinator_counted(c, record) : 0);
     if (record->status == TRIAL_SUPERSEDED) state->record.status = TRIAL_DONE;
-    if (spent) ledger_add_outside(&c->ledger, coordinator_counted(c, record));
-    if (record->flops_lost > 0) ledger_add_lost(&c->ledger, record->flops_lost);
+    ledger_add_lost(&c->ledger, record->flops_lost);
+}
+
+void coordinator_add_row(struct coordinator *c, const struct result_row *row) {
+    struct trial_state *state = add_known(c, &row->trial, &row->record, row->charged);
+    if (row->record.status == TRIAL_SUPERSEDED) state->record.status = row->status_before;
+}
+
+void coordinator_set_lost(struct coordinator *c, __int128 flops) {
+    c->ledger.lost = flops;
 }
 
 /* ---- dispatch ---- */
@@ -86,8 +103,19 @@ static int32_t pack_limit(const struct coordinator *c) {
     return even < c->options.pack ? (even > 0 ? even : 1) : c->options.pack;
 }
 
+/* A trial that failed on this worker gives way to the next one in the queue. */
+static void give_way(struct coordinator *c, int32_t worker) {
+    int32_t *queue = c->queue + c->queue_head;
+    if (c->n_alive < 2 || c->queue_tail - c->queue_head < 2 || coordinator_at(c, queue[0])->avoid != worker) return;
+    if (coordinator_at(c, queue[1])->avoid == worker) return;
+    int32_t first = queue[0];
+    queue[0] = queue[1];
+    queue[1] = first;
+}
+
 static void assign(struct coordinator *c, int32_t worker) {
     struct worker_state *state = &c->workers[worker];
+    give_way(c, worker);
     int32_t limit = pack_limit(c);
     const struct trial_state *first = coordinator_at(c, c->queue[c->queue_head]);
     state->n_assigned = 0;
@@ -113,24 +141,47 @@ static void assign(struct coordinator *c, int32_t worker) {
     action->attempt = coordinator_at(c, state->assigned[0])->attempts;
 }
 
+/* The worker that has been idle longest; another one when the first trial failed on that. */
+static int32_t take_idle(struct coordinator *c) {
+    int32_t n_workers = c->options.n_workers, *idle = c->idle;
+    int32_t first = c->idle_head, second = (first + 1) % n_workers;
+    if (c->n_idle > 1 && coordinator_at(c, c->queue[c->queue_head])->avoid == idle[first]) {
+        int32_t worker = idle[first];
+        idle[first] = idle[second];
+        idle[second] = worker;
+    }
+    c->idle_head = second;
+    c->n_idle--;
+    return idle[first];
+}
+
 static void dispatch(struct coordinator *c) {
     while (!c->stopping && c->n_idle > 0 && c->queue_head < c->queue_tail) {
-        int32_t worker = c->idle[c->idle_head];
-        c->idle_head = (c->idle_head + 1) % c->options.n_workers;
-        c->n_idle--;
+        int32_t worker = take_idle(c);
         if (c->workers[worker].phase == WORKER_IDLE) assign(c, worker);
     }
 }
 
 /* ---- events ---- */
 
-static void worker_ready(struct coordinator *c, int32_t worker) {
-    struct worker_state *state = &c->workers[worker];
-    if (state->phase == WORKER_GONE || state->phase == WORKER_IDLE) return;
-    if (state->phase == WORKER_BUSY) c->n_busy--;
-    state->phase = WORKER_IDLE;
-    c->idle[(c->idle_head + c->n_idle) % c->options.n_workers] = worker;
-    c->n_idle++;
+/* The end of a trial's reservation, in the ledger and as an action that tells the journal the same. */
+static void take_charge(struct coordinator *c, int32_t row, enum coordinator_action_kind kind, int64_t charge,
+                        int64_t lost) {
+    struct trial_state *state = coordinator_at(c, row);
+    if (charge > state->reserved) charge = state->reserved;
+    ledger_settle(&c->ledger, state->reserved, charge);
+    ledger_add_lost(&c->ledger, lost);
+    state->reserved = 0;
+    state->charged += charge;
+    struct coordinator_action *action = coordinator_emit(c, kind);
+    action->trial = row;
+    action->charged = charge;
+    action->lost = lost;
+}
+
+/* What a dead attempt costs: nothing, unless the user wants lost steps to be charged. */
+static int64_t charge_of_loss(const struct coordinator *c, const struct record *record) {
+    return c->options.lost == LOST_CHARGE ? record->flops_lost : 0;
 }
 
 static void settle(struct coordinator *c, int32_t row, const struct record *record) {
@@ -140,34 +191,27 @@ static void settle(struct coordinator *c, int32_t row, const struct record *reco
     state->record.index = row;
     state->record.attempt = state->attempts;
     state->record.flops_lost = lost + record->flops_lost;
-    int64_t charge = coordinator_counted(c, record);
-    if (charge > state->reserved) charge = state->reserved;
-    ledger_settle(&c->ledger, state->reserved, charge);
-    if (record->flops_lost > 0) ledger_add_lost(&c->ledger, record->flops_lost);
-    state->reserved = 0;
     c->n_open--;
-    coordinator_emit(c, ACTION_SETTLED)->trial = row;
+    take_charge(c, row, ACTION_SETTLED, coordinator_counted(c, record) + charge_of_loss(c, record), record->flops_lost);
 }
 
-/* Another attempt: what the dead one had done beyond its checkpoint is lost, and charged when the user wants that. */
+/* Another attempt, when there is one left and the budget holds it beside what the dead one is charged. */
 static bool retry(struct coordinator *c, int32_t row, const struct record *record) {
     struct trial_state *state = coordinator_at(c, row);
-    if (state->attempts > c->options.retries) return false;
-    if (c->options.lost == LOST_CHARGE && record->flops_lost > 0) {
-        int64_t charge = record->flops_lost < state->reserved ? record->flops_lost : state->reserved;
-        ledger_settle(&c->ledger, state->reserved, charge);
-        state->reserved = 0;
-        if (!ledger_reserve(&c->ledger, state->trial.price.counted)) return false;
-        state->reserved = state->trial.price.counted;
-    }
+    int64_t price = state->trial.price.counted, charge = charge_of_loss(c, record);
+    if (charge > state->reserved) charge = state->reserved;
+    if (state->attempts - state->attempts_before > c->options.retries) return false;
+    if (ledger_left(&c->ledger) < (__int128)price + charge - state->reserved) return false;
+    take_charge(c, row, ACTION_RETRY, charge, record->flops_lost);
+    ledger_reserve(&c->ledger, price);
+    state->reserved = price;
     state->record.flops_lost += record->flops_lost;
-    ledger_add_lost(&c->ledger, record->flops_lost);
     state->record.attempt = state->attempts;
     state->record.status = TRIAL_PENDING;
     memcpy(state->record.error, record->error, sizeof state->record.error);
+    state->avoid = state->record.worker;
     coordinator_enqueue(c, row);
     coordinator_sort_queue(c);
-    coordinator_emit(c, ACTION_RETRY)->trial = row;
     return true;
 }
 
@@ -177,12 +221,39 @@ static void interrupt(struct coordinator *c, int32_t row, const struct record *r
     state->record = *record;
     state->record.index = row;
     state->record.status = TRIAL_INTERRUPTED;
-    state->record.flops_lost = lost;
+    state->record.flops_lost = lost + record->flops_lost;
     state->record.attempt = state->attempts;
-    ledger_settle(&c->ledger, state->reserved, 0);
-    state->reserved = 0;
     c->n_open--;
-    coordinator_emit(c, ACTION_SETTLED)->trial = row;
+    take_charge(c, row, ACTION_SETTLED, charge_of_loss(c, record), record->flops_lost);
+}
+
+/* What a worker had and will say nothing about any more. */
+static void take_back(struct coordinator *c, int32_t worker, const char *why) {
+    struct worker_state *state = &c->workers[worker];
+    for (int32_t i = 0; i < state->n_assigned; i++) {
+        if (!state->open[i]) continue;
+        struct record record;
+        record_init(&record, &coordinator_at(c, state->assigned[i])->trial);
+        record.status = TRIAL_FAILED;
+        record.worker = worker;
+        lvs_copy(record.error, sizeof record.error, why);
+        state->open[i] = false;
+        if (c->stopping)
+            interrupt(c, state->assigned[i], &record);
+        else if (!retry(c, state->assigned[i], &record))
+            settle(c, state->assigned[i], &record);
+    }
+    state->n_assigned = state->n_open = 0;
+}
+
+static void worker_ready(struct coordinator *c, int32_t worker) {
+    struct worker_state *state = &c->workers[worker];
+    if (state->phase == WORKER_GONE || state->phase == WORKER_IDLE) return;
+    if (state->n_open > 0) take_back(c, worker, "the worker came back without a record of it");
+    if (state->phase == WORKER_BUSY) c->n_busy--;
+    state->phase = WORKER_IDLE;
+    c->idle[(c->idle_head + c->n_idle) % c->options.n_workers] = worker;
+    c->n_idle++;
 }
 
 static void close_assignment(struct coordinator *c, int32_t worker, int32_t row) {
@@ -194,18 +265,36 @@ static void close_assignment(struct coordinator *c, int32_t worker, int32_t row)
     }
 }
 
-/* A worker whose trials die again and again, while others succeed, gets no more. */
-static void note_health(struct coordinator *c, int32_t worker, bool failed) {
+static void quarantine(struct coordinator *c, int32_t worker) {
     struct worker_state *state = &c->workers[worker];
-    state->failures_in_row = failed ? state->failures_in_row + 1 : 0;
-    if (!failed) c->any_success = true;
-    bool others = c->n_alive > 1 && c->any_success;
-    if (!failed || !others || c->options.quarantine_after <= 0) return;
-    if (state->failures_in_row < c->options.quarantine_after || state->phase == WORKER_GONE) return;
     if (state->phase == WORKER_BUSY) c->n_busy--;
     state->phase = WORKER_GONE;
     c->n_alive--;
     coordinator_emit(c, ACTION_QUARANTINE)->worker = worker;
+}
+
+static bool all_fail(const struct coordinator *c) {
+    for (int32_t w = 0; w < c->options.n_workers; w++)
+        if (c->workers[w].phase != WORKER_GONE && c->workers[w].failures_in_row < c->options.quarantine_after)
+            return false;
+    return true;
+}
+
+/* A worker whose trials die again and again, while others succeed, gets no more. When nothing ever succeeded and all
+ * workers fail, over several trials, the cause is none of theirs and the rest would fail too. */
+static void note_health(struct coordinator *c, int32_t worker, int32_t row, bool failed) {
+    struct worker_state *state = &c->workers[worker];
+    const struct trial_state *trial = coordinator_at(c, row);
+    state->failures_in_row = failed ? state->failures_in_row + 1 : 0;
+    if (!failed) c->any_success = true;
+    int32_t allowed = c->options.quarantine_after;
+    if (!failed || allowed <= 0 || c->stopping) return;
+    if (!c->any_success && trial->attempts - trial->attempts_before == 1) c->n_failed_first++;
+    if (state->failures_in_row < allowed || state->phase == WORKER_GONE) return;
+    if (c->any_success && c->n_alive > 1) quarantine(c, worker);
+    if (c->any_success || c->n_failed_first < allowed || !all_fail(c)) return;
+    c->stopping = true;
+    coordinator_emit(c, ACTION_GIVE_UP)->trial = row;
 }
 
 static void take_record(struct coordinator *c, const struct coordinator_event *event) {
@@ -218,7 +307,7 @@ static void take_record(struct coordinator *c, const struct coordinator_event *e
         interrupt(c, row, record);
     else if (!failed || !retry(c, row, record))
         settle(c, row, record);
-    note_health(c, event->worker, failed);
+    note_health(c, event->worker, row, failed);
 }
 
 static void worker_lost(struct coordinator *c, int32_t worker) {
@@ -227,15 +316,7 @@ static void worker_lost(struct coordinator *c, int32_t worker) {
     if (state->phase == WORKER_BUSY) c->n_busy--;
     state->phase = WORKER_GONE;
     c->n_alive--;
-    for (int32_t i = 0; i < state->n_assigned; i++) {
-        if (!state->open[i]) continue;
-        struct record record = coordinator_at(c, state->assigned[i])->record;
-        record.status = TRIAL_FAILED;
-        lvs_copy(record.error, sizeof record.error, "the worker was lost");
-        if (!retry(c, state->assigned[i], &record)) settle(c, state->assigned[i], &record);
-        state->open[i] = false;
-    }
-    state->n_open = 0;
+    take_back(c, worker, "the worker was lost");
 }
 
 /* Nothing can go on: every worker is gone, or a stop was asked for and all have come back. */

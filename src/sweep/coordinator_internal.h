@@ -6,11 +6,14 @@
 struct trial_state {
     struct trial trial;
     struct record record;
-    int64_t reserved;   /* FLOPs held in the ledger for it */
-    uint32_t stages;    /* bit per stage it belongs to; 0 = of an earlier grid */
-    int32_t attempts;   /* sent so far */
-    bool evaluate_only; /* the weights are known, only the evaluation is new */
-    bool queued;
+    int64_t reserved;        /* FLOPs held in the ledger for it */
+    uint32_t stages;         /* bit per stage it belongs to; 0 = of an earlier grid */
+    int64_t charged;         /* FLOPs the ledger took for it, in earlier runs too */
+    int32_t attempts;        /* sent so far */
+    int32_t attempts_before; /* of them, before its present admission */
+    int32_t avoid;           /* worker of the failed attempt; -1 = none */
+    bool evaluate_only;      /* the weights are known, only the evaluation is new */
+    bool queued, admitted;   /* admitted: by this run */
 };
 
 enum worker_phase { WORKER_ABSENT, WORKER_IDLE, WORKER_BUSY, WORKER_GONE };
@@ -40,7 +43,8 @@ struct coordinator {
     int32_t *queue; /* [queue_head, queue_tail) waiting trials, longest first */
     int32_t queue_head, queue_tail, queue_capacity;
     int32_t best;
-    int32_t n_run; /* trials admitted so far, for trials_cap */
+    int32_t n_run;          /* trials admitted so far, for trials_cap */
+    int32_t n_failed_first; /* trials whose first attempt failed, while nothing succeeded */
 
     struct worker_state *workers;
     int32_t *idle; /* ring of idle workers, oldest first */

@@ -7,7 +7,7 @@
 /* A known row that needs no further run. */
 static bool is_settled(const struct coordinator *c, const struct trial_state *state) {
     const char *rerun = c->options.rerun_key;
-    if (rerun[0] &&
+    if (!state->admitted && rerun[0] &&
         (strncmp(state->trial.train_key, rerun, strlen(rerun)) == 0 || strcmp(state->trial.name, rerun) == 0))
         return false;
     switch (state->record.status) {
@@ -16,7 +16,7 @@ static bool is_settled(const struct coordinator *c, const struct trial_state *st
         return true;
     case TRIAL_FAILED:
     case TRIAL_DIVERGED:
-        return !c->options.retry_failed;
+        return !c->options.retry_failed || state->admitted;
     default:
         return false;
     }
@@ -54,12 +54,12 @@ static void cut_row(struct coordinator *c, int32_t row) {
 
 static void admit_row(struct coordinator *c, int32_t row) {
     struct trial_state *state = coordinator_at(c, row);
-    int32_t lost_attempts = state->record.attempt;
     int64_t lost = state->record.flops_lost;
     state->reserved = state->trial.price.counted;
     record_init(&state->record, &state->trial);
     state->record.flops_lost = lost;
-    state->attempts = lost_attempts;
+    state->attempts_before = state->attempts;
+    state->admitted = true;
     coordinator_enqueue(c, row);
     c->n_open++;
     c->n_run++;
@@ -101,9 +101,9 @@ static void place_points(struct coordinator *c, const struct stage_points *point
         c->stage_rows[i] = row;
         struct trial_state *state = coordinator_at(c, row);
         bool settled = is_settled(c, state);
-        if (settled && state->stages == 0) { /* known from an earlier run: its charge is of this grid after all */
-            c->ledger.outside -= coordinator_counted(c, &state->record);
-            state->trial.stage = c->stage;
+        if (state->stages == 0) { /* known from an earlier run: its charge is of this grid after all */
+            c->ledger.outside -= state->charged;
+            if (settled) state->trial.stage = c->stage;
         }
         bool pending_elsewhere = state->queued;
         state->stages |= 1u << c->stage;

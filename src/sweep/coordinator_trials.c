@@ -53,6 +53,7 @@ int32_t coordinator_append(struct coordinator *c, const struct trial *trial) {
     struct trial_state *state = coordinator_at(c, row);
     state->trial = *trial;
     state->trial.index = row;
+    state->avoid = -1;
     record_init(&state->record, &state->trial);
     table_insert(c, c->by_eval_key, row);
     table_insert(c, c->by_train_key, row);

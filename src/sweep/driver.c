@@ -2,10 +2,12 @@
  * worker was given is on disk before it starts. */
 #include "driver.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "lvsweep/fault.h"
 #include "lvsweep/log.h"
 
 #define PUBLISH_SECONDS 30.0
@@ -58,6 +60,7 @@ static enum lvs_status take_baseline(struct driver *driver, const struct message
 static enum lvs_status take_record(struct driver *driver, int32_t worker, const struct message *message,
                                    struct lvs_error *err) {
     struct record_message came;
+    fault_hit("event_record");
     if (message->length != sizeof came) return lvs_fail(err, LVS_BUG, "record of %zu bytes", message->length);
     memcpy(&came, message->payload, sizeof came);
     came.record.worker = driver->first_rank + worker;
@@ -139,6 +142,7 @@ static enum lvs_status send_outgoing(struct driver *driver, struct lvs_error *er
     for (int32_t i = 0; i < driver->n_outgoing; i++) {
         struct outgoing *out = &driver->outgoing[i];
         int rank = driver->first_rank + out->worker;
+        fault_hit("event_assigned");
         if (rank == 0)
             worker_assign(driver->local, out->assignment);
         else if (status == LVS_OK)
@@ -200,6 +204,15 @@ static double find_deadline(const struct driver *driver) {
     return deadline;
 }
 
+/* The coordinator's account and the journal's are kept by different code from the same actions. */
+static void check_ledgers(const struct driver *driver) {
+    const struct ledger *decided = coordinator_ledger(driver->coordinator), *journaled = &driver->results.ledger;
+    (void)decided, (void)journaled;
+    assert(decided->spent == journaled->spent);
+    assert(decided->reserved == journaled->reserved);
+    assert(decided->lost == journaled->lost);
+}
+
 enum lvs_status driver_loop(struct driver *driver, struct lvs_error *err) {
     struct backoff backoff = {0};
     driver->started = driver->published = clock_now();
@@ -213,5 +226,6 @@ enum lvs_status driver_loop(struct driver *driver, struct lvs_error *err) {
         }
     }
     progress_line(driver, true);
+    check_ledgers(driver);
     return journal_flush(driver->journal, err);
 }

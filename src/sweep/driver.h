@@ -29,6 +29,7 @@ struct driver {
     double started, published, busy_seconds;
     double deadline; /* seconds since 1970 at which the sweep stops itself, resumable */
     int32_t n_retries, n_settled;
+    bool gave_up;           /* nothing succeeded anywhere */
     bool stopping, changed; /* changed: something to publish */
     enum lvs_status fatal;
     struct lvs_error fatal_error;

@@ -81,14 +81,10 @@ static enum lvs_status note_settled(struct driver *driver, const struct coordina
     came.index = action->trial;
     came.record = &record;
     LVS_TRY(driver_note(driver, &came, err));
-    bool interrupted = record.status == TRIAL_INTERRUPTED;
     struct journal_event settle = journal_event_make(JOURNAL_SETTLE);
     settle.index = action->trial;
-    bool with_evaluation = driver->config->count == COUNT_TRAINING_EVALUATION;
-    int64_t counted = record.flops_training + (with_evaluation ? record.flops_evaluation : 0);
-    int64_t most = coordinator_trial(driver->coordinator, action->trial)->price.counted;
-    settle.flops = interrupted ? 0 : counted < most ? counted : most;
-    settle.lost = interrupted ? 0 : record.flops_lost;
+    settle.flops = action->charged;
+    settle.lost = action->lost;
     LVS_TRY(driver_note(driver, &settle, err));
     driver->n_settled++;
     if (record.seconds > 0) driver->busy_seconds += record.seconds;
@@ -102,11 +98,28 @@ static enum lvs_status note_retry(struct driver *driver, const struct coordinato
     const struct trial *trial = coordinator_trial(driver->coordinator, action->trial);
     log_warning("%s: attempt %d failed: %s; it is tried again", trial->name, record->attempt, record->error);
     driver->n_retries++;
-    struct journal_event event = journal_event_make(JOURNAL_STATUS);
+    struct journal_event event = journal_event_make(JOURNAL_RECORD);
     event.index = action->trial;
-    event.status = TRIAL_PENDING;
-    event.text = record->error;
-    return driver_note(driver, &event, err);
+    event.record = record;
+    LVS_TRY(driver_note(driver, &event, err));
+    struct journal_event settle = journal_event_make(JOURNAL_SETTLE);
+    settle.index = action->trial;
+    settle.flops = action->charged;
+    settle.lost = action->lost;
+    LVS_TRY(driver_note(driver, &settle, err));
+    struct journal_event again = journal_event_make(JOURNAL_ADMITTED);
+    again.index = action->trial;
+    again.flops = trial->price.counted;
+    return driver_note(driver, &again, err);
+}
+
+static void give_up(struct driver *driver, const struct coordinator_action *action) {
+    driver->gave_up = true;
+    log_error(
+        "every worker failed again and again and no trial succeeded; the sweep ends here. The last failure: %s: %s. "
+        "Mend the cause and run the same command again: nothing is lost (exit 7)",
+        coordinator_trial(driver->coordinator, action->trial)->name,
+        coordinator_record(driver->coordinator, action->trial)->error);
 }
 
 static enum lvs_status note_best(struct driver *driver, const struct coordinator_action *action,
@@ -140,6 +153,9 @@ static enum lvs_status carry_out_one(struct driver *driver, const struct coordin
     case ACTION_QUARANTINE:
         log_warning("rank %d failed too often in a row while others succeeded: it gets no more work",
                     driver->first_rank + action->worker);
+        return LVS_OK;
+    case ACTION_GIVE_UP:
+        give_up(driver, action);
         return LVS_OK;
     case ACTION_STAGE_BEGIN:
     case ACTION_FINISHED:

@@ -1,4 +1,4 @@
-/* One sweep an output folder. OUTPUT/lock names the owner; its modification time is a heartbeat. Only open(O_EXCL),
+/* One sweep an output folder. OUTPUT/lock names the owner; its modification time is a heartbeat. Only link,
  * rename and times are used, which NFS keeps; a lock is stale when its owner is known to be dead, when the same job was
  * restarted, or when the heartbeat is older than LOCK_STALE_SECONDS. */
 #include <errno.h>
@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lvsweep/fault.h"
 #include "lvsweep/log.h"
 #include "sweep_internal.h"
 
@@ -90,19 +91,44 @@ static enum lvs_status refuse(const char *path, const struct lock_owner *owner, 
         path, owner->host, owner->pid, owner->job[0] ? ", job " : "", owner->job, since, clock_now() - owner->beat);
 }
 
-static enum lvs_status create(const char *path, const struct lock_owner *own, bool *exists, struct lvs_error *err) {
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    *exists = fd < 0 && errno == EEXIST;
-    if (fd < 0 && !*exists) return lvs_fail(err, LVS_OUTPUT, "%s: cannot create: %s", path, strerror(errno));
-    if (fd < 0) return LVS_OK;
-    int put = dprintf(
-        fd, "{\"host\": \"%s\", \"pid\": %ld, \"boot\": \"%s\", \"job\": \"%s\", \"restart\": %d, \"since\": %.3f}\n",
+/* The lock is written aside and linked to its name: it never exists without its owner in it. */
+static enum lvs_status write_owner(const char *path, const struct lock_owner *own, struct lvs_error *err) {
+    char text[LOCK_TEXT_MAX_BYTES];
+    int fd = fault_fails("lock_open") ? -1 : open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) return lvs_fail(err, LVS_OUTPUT, "%s: cannot create: %s", path, strerror(errno));
+    int length = snprintf(
+        text, sizeof text,
+        "{\"host\": \"%s\", \"pid\": %ld, \"boot\": \"%s\", \"job\": \"%s\", \"restart\": %d, \"since\": %.3f}\n",
         own->host, own->pid, own->boot, own->job, own->restart, own->since);
-    bool written = put > 0 && fsync(fd) == 0;
+    bool written = !fault_fails("lock_write") && write(fd, text, (size_t)length) == length && fsync(fd) == 0;
+    int reason = errno;
     close(fd);
-    if (written) return LVS_OK;
-    unlink(path);
-    return lvs_fail(err, LVS_OUTPUT, "%s: cannot write: %s", path, strerror(errno));
+    return written ? LVS_OK : lvs_fail(err, LVS_OUTPUT, "%s: cannot write: %s", path, strerror(reason));
+}
+
+static enum lvs_status create(const char *path, const struct lock_owner *own, bool *exists, struct lvs_error *err) {
+    char aside[LVS_PATH_MAX + 32];
+    snprintf(aside, sizeof aside, "%s.new.%ld", path, own->pid);
+    enum lvs_status status = write_owner(aside, own, err);
+    bool linked = status == LVS_OK && !fault_fails("lock_link") && link(aside, path) == 0;
+    *exists = status == LVS_OK && !linked && errno == EEXIST;
+    if (status == LVS_OK && !linked && !*exists)
+        status = lvs_fail(err, LVS_OUTPUT, "%s: cannot create: %s", path, strerror(errno));
+    unlink(aside);
+    return status;
+}
+
+/* Two starters may both find the lock stale; the slower one would rename the faster one's new lock. What was renamed is
+ * looked at again, and put back when it is not the stale one. */
+static void break_stale(const char *path, const struct lock_owner *stale, long own_pid) {
+    char aside[LVS_PATH_MAX + 32];
+    struct lock_owner renamed;
+    snprintf(aside, sizeof aside, "%s.stale.%ld", path, own_pid);
+    if (rename(path, aside) != 0) return;
+    bool same = read_owner(aside, &renamed) && renamed.pid == stale->pid && renamed.since == stale->since &&
+                strcmp(renamed.host, stale->host) == 0;
+    if (!same && link(aside, path) != 0) log_warning("%s: cannot put a live lock back: %s", path, strerror(errno));
+    unlink(aside);
 }
 
 enum lvs_status lock_take(const char *output, bool force, struct sweep_lock *out, struct lvs_error *err) {
@@ -122,10 +148,7 @@ enum lvs_status lock_take(const char *output, bool force, struct sweep_lock *out
         const char *reason = force ? "--break-lock was given" : stale_reason(&owner, &own);
         if (!reason) return refuse(path, &owner, err);
         log_warning("%s of host %s, pid %ld is broken: %s", path, owner.host, owner.pid, reason);
-        /* Renamed before it is removed: of two starters that both find it stale, one renames, the other fails. */
-        char aside[LVS_PATH_MAX + 32];
-        snprintf(aside, sizeof aside, "%s.stale.%ld", path, own.pid);
-        if (rename(path, aside) == 0) unlink(aside);
+        break_stale(path, &owner, own.pid);
     }
     return refuse(path, &owner, err);
 }
@@ -134,10 +157,14 @@ void lock_beat(struct sweep_lock *lock) {
     double now = clock_now();
     if (!lock->path[0] || now - lock->beat < LOCK_BEAT_SECONDS) return;
     lock->beat = now;
+    fault_hit("lock_beat");
     utimensat(AT_FDCWD, lock->path, NULL, 0);
 }
 
 void lock_release(struct sweep_lock *lock) {
-    if (lock->path[0]) unlink(lock->path);
+    if (lock->path[0]) {
+        fault_hit("lock_release");
+        unlink(lock->path);
+    }
     lock->path[0] = '\0';
 }

@@ -1,9 +1,11 @@
 /* An assignment, whole: train the pack step by step, evaluate now and then, keep checkpoints, and leave each finished
  * trial's folder and record behind. A trial that diverges or finishes leaves the pack; the others go on. */
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "lvsweep/fault.h"
 #include "lvsweep/log.h"
 #include "runner_lora_internal.h"
 
@@ -148,6 +150,11 @@ static enum lvs_status start_trial(struct pack_run *run, int32_t k, struct lvs_e
     return LVS_OK;
 }
 
+/* A failpoint of the device's or the disk's. */
+static enum lvs_status pass(const char *point, const char *what, struct lvs_error *err) {
+    return fault_fails(point) ? lvs_fail(err, LVS_LAUNCH, "%s: %s", what, strerror(errno)) : LVS_OK;
+}
+
 static enum lvs_status open_pack(struct pack_run *run, struct lvs_error *err) {
     const struct settings *settings = &run->assignment->trials[0].settings;
     const struct trial *pointers[ASSIGNMENT_MAX];
@@ -169,6 +176,7 @@ static enum lvs_status open_pack(struct pack_run *run, struct lvs_error *err) {
                                       .trials = pointers,
                                       .n_trials = run->n_trials,
                                       .skip_tiles = run->runner->config->skip_tiles};
+    LVS_TRY(pass("allocate", "device memory for the pack", err));
     LVS_TRY(trainer_create(&options, &run->trainer, err));
     for (int32_t k = 0; k < run->n_trials; k++)
         LVS_TRY(start_trial(run, k, err));
@@ -251,6 +259,7 @@ static enum lvs_status write_adapter(struct pack_run *run, int32_t k, struct lvs
     struct pack_trial *one = &run->trials[k];
     const struct lora_layout *lora = trainer_lora(run->trainer);
     char folder[LVS_PATH_MAX];
+    LVS_TRY(pass("adapter", "the adapter's folder", err));
     struct adapter_info *info = lvs_malloc(sizeof *info);
     float *params = lvs_malloc((size_t)lora->stride * sizeof *params);
     fill_info(run, one, info);
@@ -311,6 +320,7 @@ static enum lvs_status evaluate_finally(struct pack_run *run, int32_t k, struct 
     struct evaluation evaluation;
     struct evaluated evaluated = evaluated_of(run, k);
     double before = clock_now(), executed = run->runner->compute.backend->flops_executed(run->runner->compute.device);
+    LVS_TRY(pass("evaluation", "the evaluation", err));
     if (one->best) LVS_TRY(trainer_write_adapter(run->trainer, k, one->best, err));
     if (one->trial->baseline) LVS_TRY(evaluation_baselines(run->runner, one->trial, run->sink, err));
     LVS_TRY(evaluation_run(run->runner, &evaluated, &one->trial->settings, &evaluation, err));
@@ -426,6 +436,7 @@ static enum lvs_status train_pack(struct pack_run *run, struct lvs_error *err) {
     bool any_open = true;
     while (any_open) {
         double before = clock_now();
+        LVS_TRY(pass("training", "a stretch of steps", err));
         LVS_TRY(trainer_run(run->trainer, next_boundary(run), interrupt_steps, run, err));
         double seconds = clock_now() - before;
         for (int32_t k = 0; k < run->n_trials; k++)

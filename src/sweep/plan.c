@@ -69,7 +69,8 @@ static void plan_totals(struct plan *plan, const struct results *known) {
 
 void coordinator_add_results(struct coordinator *coordinator, const struct results *known) {
     for (int32_t i = 0; i < known->n_rows; i++)
-        coordinator_add_known(coordinator, &known->rows[i].trial, &known->rows[i].record);
+        coordinator_add_row(coordinator, &known->rows[i]);
+    coordinator_set_lost(coordinator, known->ledger.lost);
 }
 
 enum lvs_status plan_make(const struct config *config, struct sweep_facts *facts, const struct results *known,

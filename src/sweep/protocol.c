@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lvsweep/fault.h"
 #include "sweep_internal.h"
 
 int protocol_rank(void) {
@@ -49,6 +50,7 @@ void protocol_local(bool is_worker, int32_t *index, int32_t *count) {
 
 enum lvs_status protocol_send(int rank, enum message_kind kind, const void *payload, size_t length,
                               struct lvs_error *err) {
+    fault_hit("message_send");
     if (MPI_Send(payload, (int)length, MPI_BYTE, rank, (int)kind, MPI_COMM_WORLD) != MPI_SUCCESS)
         return lvs_fail(err, LVS_LAUNCH, "cannot send a %s message to rank %d", message_name((int)kind), rank);
     return LVS_OK;
@@ -63,6 +65,7 @@ bool protocol_receive(struct message *out) {
     *out = (struct message){.kind = status.MPI_TAG, .source = status.MPI_SOURCE, .length = (size_t)length};
     if (length > 0) out->payload = lvs_malloc((size_t)length);
     MPI_Recv(out->payload, length, MPI_BYTE, status.MPI_SOURCE, status.MPI_TAG, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+    fault_hit("message_receive");
     return true;
 }
 

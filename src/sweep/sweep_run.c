@@ -4,9 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "driver.h"
+#include "lvsweep/fault.h"
 #include "lvsweep/log.h"
 #include "lvsweep/version.h"
 
@@ -154,6 +156,7 @@ static int32_t n_open(const struct results *results) {
 }
 
 static enum lvs_status end_of(const struct driver *driver) {
+    if (driver->gave_up) return LVS_LAUNCH;
     if (driver->stopping) return LVS_INTERRUPTED;
     if (n_open(&driver->results) > 0) return LVS_LAUNCH; /* every worker was lost */
     return n_bad(&driver->results) > 0 ? LVS_FAILED_TRIALS : LVS_OK;
@@ -215,7 +218,7 @@ static void link_best(const struct driver *driver) {
     if (file_join(path, driver->config->output, "best", &err) != LVS_OK) return;
     snprintf(fresh, sizeof fresh, "%s.new", path);
     unlink(fresh);
-    if (symlink(target, fresh) != 0 || rename(fresh, path) != 0)
+    if (symlink(target, fresh) != 0 || fault_rename("best_link", fresh, path) != 0)
         log_warning("%s: cannot make the link: %s", path, strerror(errno));
 }
 
@@ -237,6 +240,22 @@ static void driver_free(struct driver *driver) {
     free(driver->progress);
 }
 
+static double modified(const char *output, const char *name) {
+    char path[LVS_PATH_MAX];
+    struct stat info;
+    if (file_join(path, output, name, NULL) != LVS_OK || stat(path, &info) != 0) return -1;
+    return (double)info.st_mtim.tv_sec + 1e-9 * (double)info.st_mtim.tv_nsec;
+}
+
+/* A run that died between its last journal line and results.h5 left an old view behind, or none. */
+static enum lvs_status mend_views(const struct driver *driver, const struct results *results, struct lvs_error *err) {
+    const char *output = results->output;
+    if (modified(output, RESULTS_FILE) >= modified(output, RESULTS_JOURNAL)) return LVS_OK;
+    log_info("%s/" RESULTS_FILE " is older than the journal: it is written anew", output);
+    link_best(driver);
+    return results_publish(results, err);
+}
+
 /* Runs what is open; *publish says whether the ranks write results.h5 together afterwards. */
 static enum lvs_status drive(struct driver *driver, const struct sweep_options *options, struct prepared *prepared,
                              int32_t local_index, int32_t local_count, bool *publish, struct lvs_error *err) {
@@ -250,6 +269,7 @@ static enum lvs_status drive(struct driver *driver, const struct sweep_options *
     if (is_complete(driver, &prepared->known, actions, n_actions)) {
         log_info("%s is finished: nothing to do", prepared->config->output);
         print_table(driver, &prepared->known);
+        LVS_TRY(mend_views(driver, &prepared->known, err));
         return n_bad(&prepared->known) > 0 ? LVS_FAILED_TRIALS : LVS_OK;
     }
     prepared_setup(options, prepared, &setup);

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lvsweep/fault.h"
 #include "lvsweep/log.h"
 #include "sweep_internal.h"
 
@@ -170,6 +171,7 @@ enum lvs_status trainer_spawn(struct trainer_link *link, struct lvs_error *err) 
     struct helper_request request = {.kind = REQUEST_SPAWN};
     struct helper_reply reply;
     int passed;
+    if (fault_fails("trainer_spawn")) return lvs_fail(err, LVS_LAUNCH, "cannot fork a trainer: %s", strerror(errno));
     if (!write_all(control, &request, sizeof request) || !receive_reply(&reply, &passed))
         return lvs_fail(err, LVS_LAUNCH, "the trainer's helper is gone");
     if (passed < 0) return lvs_fail(err, LVS_LAUNCH, "cannot fork a trainer: %s", strerror(reply.error));
@@ -191,6 +193,7 @@ static bool send_frame(int fd, enum message_kind kind, const void *payload, size
 
 enum lvs_status trainer_send(struct trainer_link *link, enum message_kind kind, const void *payload, size_t length,
                              struct lvs_error *err) {
+    fault_hit("trainer_send");
     if (!send_frame(link->socket, kind, payload, length))
         return lvs_fail(err, LVS_LAUNCH, "the trainer (pid %d) does not take messages", (int)link->pid);
     return LVS_OK;
@@ -217,7 +220,10 @@ enum trainer_event trainer_receive(struct trainer_link *link, struct message *ou
     if (link->socket < 0) return TRAINER_QUIET;
     char block[1 << 16];
     for (;;) {
-        if (take_message(&link->inbox, out)) return TRAINER_MESSAGE;
+        if (take_message(&link->inbox, out)) {
+            fault_hit("trainer_receive");
+            return TRAINER_MESSAGE;
+        }
         ssize_t got = read(link->socket, block, sizeof block);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return TRAINER_QUIET;
@@ -273,7 +279,9 @@ static void sink_progress(void *context, const struct progress *progress) {
 static void sink_record(void *context, const struct record *record, bool transient) {
     struct trainer_state *trainer = context;
     struct record_message message = {.record = *record, .transient = transient};
+    fault_hit("trainer_record");
     send_frame(trainer->socket, MESSAGE_RECORD, &message, sizeof message);
+    fault_hit("trainer_recorded");
 }
 
 static void sink_baseline(void *context, const struct baseline *baseline) {
@@ -321,12 +329,14 @@ static int serve(struct trainer_state *trainer, const struct runner *runner, voi
     while (receive_blocking(trainer, &message) && message.kind != MESSAGE_END) {
         if (message.kind == MESSAGE_STOP) trainer->stop = true;
         if (message.kind == MESSAGE_ASSIGNMENT) {
+            fault_hit("trainer_start");
             struct assignment *assignment = lvs_calloc(1, sizeof *assignment);
             memcpy(assignment, message.payload,
                    message.length < sizeof *assignment ? message.length : sizeof *assignment);
             enum lvs_status status = runner->run(state, assignment, &sink, &err);
             free(assignment);
             if (status != LVS_OK) return trainer_refuse(trainer, &err);
+            fault_hit("trainer_ready");
             send_frame(trainer->socket, MESSAGE_READY, NULL, 0);
         }
         free(message.payload);
@@ -347,7 +357,10 @@ int trainer_main(int socket) {
     log_set_rank(setup.head.place.worker);
     const struct runner *runner = runner_of(config);
     void *state = NULL;
-    if (runner->open(config, &setup.head.place, &state, &err) != LVS_OK) return trainer_refuse(&trainer, &err);
+    enum lvs_status status = fault_fails("trainer_open")
+                                 ? lvs_fail(&err, LVS_LAUNCH, "the device does not open: %s", strerror(errno))
+                                 : runner->open(config, &setup.head.place, &state, &err);
+    if (status != LVS_OK) return trainer_refuse(&trainer, &err);
     int code = serve(&trainer, runner, state);
     runner->close(state);
     config_destroy(config);

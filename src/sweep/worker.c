@@ -16,6 +16,8 @@ struct worker {
     struct worker_outbox outbox;
     struct trainer_link trainer;
     bool has_trainer, ready; /* ready: the trainer waits for work */
+    bool sent;               /* the trainer was given the assignment */
+    int32_t idle_deaths;     /* trainers in a row that died without work */
     bool refused;            /* the trainer said why it cannot go on */
     struct assignment *assignment;
     bool settled[ASSIGNMENT_MAX];
@@ -85,6 +87,7 @@ static void run_direct(struct worker *worker) {
 
 /* ---- through the trainer ---- */
 
+#define IDLE_DEATHS_MOST   3
 #define HANG_SECONDS_LEAST 60.0
 #define HANG_GAPS          20.0
 
@@ -115,12 +118,14 @@ static enum lvs_status start_trainer(struct worker *worker, struct lvs_error *er
     worker->ready = false;
     LVS_TRY(trainer_spawn(&worker->trainer, err));
     worker->has_trainer = true;
-    return trainer_send(&worker->trainer, MESSAGE_SETUP, worker->setup.text, worker->setup.length, err);
+    LVS_TRY(trainer_send(&worker->trainer, MESSAGE_SETUP, worker->setup.text, worker->setup.length, err));
+    return worker->stop ? trainer_send(&worker->trainer, MESSAGE_STOP, NULL, 0, err) : LVS_OK;
 }
 
 static void send_assignment(struct worker *worker) {
     struct lvs_error err = {0};
     worker->ready = false;
+    worker->sent = true;
     /* A trainer that died meanwhile is noticed by the next poll. */
     trainer_send(&worker->trainer, MESSAGE_ASSIGNMENT, worker->assignment, assignment_bytes(worker->assignment), &err);
 }
@@ -168,11 +173,13 @@ static void trainer_died(struct worker *worker) {
     worker->hung = worker->training = false;
     worker->has_trainer = false;
     if (worker->refused) return;
-    bool had_work = worker->assignment != NULL;
-    report_death(worker, cause);
+    bool had_work = worker->assignment && worker->sent;
+    if (had_work) report_death(worker, cause);
+    worker->idle_deaths = had_work ? 0 : worker->idle_deaths + 1;
     struct lvs_error err = {0};
-    if (!had_work) {
-        lvs_fail(&err, LVS_LAUNCH, "the trainer process ended by %s before it took any work", cause);
+    if (worker->idle_deaths >= IDLE_DEATHS_MOST) {
+        lvs_fail(&err, LVS_LAUNCH, "%d trainer processes in a row ended before they took any work, the last by %s",
+                 worker->idle_deaths, cause);
         refuse(worker, &err);
     } else if (start_trainer(worker, &err) != LVS_OK) {
         refuse(worker, &err);
@@ -196,6 +203,10 @@ static void take_message(struct worker *worker, const struct message *message) {
     }
     case MESSAGE_READY:
         worker->ready = true;
+        if (worker->assignment && !worker->sent) { /* it came while this trainer was starting */
+            send_assignment(worker);
+            return;
+        }
         free(worker->assignment);
         worker->assignment = NULL;
         break;
@@ -240,6 +251,7 @@ void worker_destroy(struct worker *worker) {
     if (worker->has_trainer) {
         char cause[96];
         struct lvs_error err;
+        if (worker->assignment) trainer_send(&worker->trainer, MESSAGE_STOP, NULL, 0, &err);
         trainer_send(&worker->trainer, MESSAGE_END, NULL, 0, &err);
         trainer_reap(&worker->trainer, cause, sizeof cause);
     }
@@ -252,7 +264,9 @@ void worker_destroy(struct worker *worker) {
 }
 
 void worker_assign(struct worker *worker, const struct assignment *assignment) {
+    free(worker->assignment);
     worker->assignment = lvs_calloc(1, sizeof *worker->assignment);
+    worker->sent = false;
     memcpy(worker->assignment, assignment, assignment_bytes(assignment));
     memset(worker->settled, 0, sizeof worker->settled);
     memset(worker->step, 0, sizeof worker->step);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lvsweep/fault.h"
 #include "lvsweep/file.h"
 #include "lvsweep/log.h"
 #include "train_internal.h"
@@ -80,7 +81,7 @@ static enum lvs_status write_file(const char *path, struct checkpoint_header *he
     const struct trainer_trial *mine = &trainer->trials[k];
     const size_t payload = (size_t)checkpoint_payload_bytes(header), curve = (size_t)header->step * sizeof(float);
     const size_t extra_bytes = (size_t)header->extra_bytes;
-    char *bytes = malloc(sizeof *header + payload);
+    char *bytes = fault_fails("checkpoint_allocate") ? NULL : malloc(sizeof *header + payload);
     if (!bytes)
         return lvs_fail(err, LVS_LAUNCH, "%s: no memory for a checkpoint of %.1f MiB", path, (double)payload / 0x1p20);
     char *at = bytes + sizeof *header;
@@ -149,6 +150,7 @@ enum lvs_status checkpoint_read(const char *folder, struct trainer *trainer, int
         log_debug("%s: the checkpoint at step %d has other shapes than this trial", folder, file.header.step);
     }
     free(file.bytes);
+    fault_hit("checkpoint_read");
     return trainer->compute->backend->synchronize(trainer->compute->device, err);
 }
 

@@ -1,6 +1,6 @@
-/* Fuzz target of the journal. First byte 'r': the rest is a file as it stands. Else every line after it is the inside of
- * an event ("e":"finished","status":0) that gets its number, time and checksum here, so that the reader of members and
- * the reducer are reached. What was accepted must keep the table's invariants and be exportable. */
+/* Fuzz target of the journal. First byte 'r': the rest is a file as it stands. Else every line after it is the inside
+ * of an event ("e":"finished","status":0) that gets its number, time and checksum here, so that the reader of members
+ * and the reducer are reached. What was accepted must keep the table's invariants and be exportable. */
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -22,8 +22,7 @@ static void add_line(struct strbuf *out, const char *line, size_t length, int nu
     size_t start = out->length;
     strbuf_printf(out, "{\"n\":%d,\"t\":1,", number);
     strbuf_add_bytes(out, line, length);
-    strbuf_printf(out, ",\"crc\":\"%016llx\"}\n",
-                  (unsigned long long)XXH64(out->text + start, out->length - start, 0));
+    strbuf_printf(out, ",\"crc\":\"%016llx\"}\n", (unsigned long long)XXH64(out->text + start, out->length - start, 0));
 }
 
 static void add_lines(struct strbuf *out, const char *bytes, size_t size) {
@@ -69,9 +68,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     else
         add_lines(&journal, (const char *)data + 1, size - 1);
     results_init(&results, "out");
-    enum lvs_status status =
-        journal_replay_bytes("journal", journal.text ? journal.text : "", journal.length, results_apply, &results, &good,
-                             &err);
+    enum lvs_status status = journal_replay_bytes("journal", journal.text ? journal.text : "", journal.length,
+                                                  results_apply, &results, &good, &err);
     require(status == LVS_OK || (status == LVS_INPUT && err.text[0]));
     require(good <= journal.length);
     check_table(&results);

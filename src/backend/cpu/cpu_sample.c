@@ -2,13 +2,12 @@
  * penalty, temperature, top-k, top-p), then the highest or a draw. One thread works on one row. */
 #include <math.h>
 #include <omp.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "cpu_matmul.h"
 #include "lvsweep/rng.h"
 
-/* An id with its probability, for top-p. */
+/* An id with its score, for top-k and top-p. */
 struct candidate {
     float score;
     int32_t id;
@@ -16,16 +15,45 @@ struct candidate {
 
 /* A thread's scratch for one row. */
 struct row_scratch {
-    struct candidate *sorted; /* [vocabulary] */
-    uint8_t *seen;            /* [vocabulary], zero between rows */
+    struct candidate *heap; /* [vocabulary] */
+    uint8_t *seen;          /* [vocabulary], zero between rows */
 };
 
-/* Highest score first; ties: the lower id first. */
-static int candidate_compare(const void *left, const void *right) {
-    const struct candidate *a = left, *b = right;
-    if (a->score != b->score) return a->score > b->score ? -1 : 1;
-    return a->id < b->id ? -1 : 1;
+/* ---- candidates in order: highest score first; ties: the lower id first ---- */
+
+static bool candidate_before(struct candidate a, struct candidate b) {
+    return a.score > b.score || (a.score == b.score && a.id < b.id);
 }
+
+static void heap_sink(struct candidate *heap, int32_t count, int32_t at) {
+    struct candidate moved = heap[at];
+    for (int32_t child = 2 * at + 1; child < count; child = 2 * at + 1) {
+        if (child + 1 < count && candidate_before(heap[child + 1], heap[child])) child++;
+        if (!candidate_before(heap[child], moved)) break;
+        heap[at] = heap[child];
+        at = child;
+    }
+    heap[at] = moved;
+}
+
+/* A heap of all ids that are still possible; returns how many. */
+static int32_t heap_make(const float *scores, int32_t vocabulary, struct candidate *heap) {
+    int32_t count = 0;
+    for (int32_t id = 0; id < vocabulary; id++)
+        if (scores[id] > -INFINITY) heap[count++] = (struct candidate){scores[id], id};
+    for (int32_t at = count / 2 - 1; at >= 0; at--)
+        heap_sink(heap, count, at);
+    return count;
+}
+
+static struct candidate heap_pop(struct candidate *heap, int32_t *count) {
+    struct candidate first = heap[0];
+    heap[0] = heap[--*count];
+    if (*count > 0) heap_sink(heap, *count, 0);
+    return first;
+}
+
+/* ---- processors ---- */
 
 /* Every id of the sequence once: positive scores are divided, negative ones multiplied. */
 static void penalise(float penalty, const int32_t *tokens, int32_t count, uint8_t *seen, float *scores) {
@@ -47,51 +75,44 @@ static int32_t highest(const float *scores, int32_t vocabulary) {
     return best;
 }
 
-/* Candidates that are still possible, highest first. */
-static int32_t candidates_sort(const float *scores, int32_t vocabulary, struct candidate *sorted) {
-    int32_t count = 0;
-    for (int32_t id = 0; id < vocabulary; id++)
-        if (scores[id] > -INFINITY) sorted[count++] = (struct candidate){scores[id], id};
-    qsort(sorted, (size_t)count, sizeof *sorted, candidate_compare);
-    return count;
-}
-
 /* Scores below the k-th highest are removed; those equal to it stay. */
-static void keep_top_k(int32_t top_k, int32_t vocabulary, struct candidate *sorted, float *scores) {
-    int32_t count = candidates_sort(scores, vocabulary, sorted);
-    if (top_k <= 0 || count <= top_k) return;
-    float least = sorted[top_k - 1].score;
+static void keep_top_k(int32_t top_k, int32_t vocabulary, struct candidate *heap, float *scores) {
+    int32_t count = heap_make(scores, vocabulary, heap);
+    if (count <= top_k) return;
+    float least = 0;
+    for (int32_t i = 0; i < top_k; i++)
+        least = heap_pop(heap, &count).score;
     for (int32_t id = 0; id < vocabulary; id++)
         if (scores[id] < least) scores[id] = -INFINITY;
 }
 
 /* The fewest candidates whose probabilities reach top_p stay; at least one. */
-static void keep_top_p(float top_p, int32_t vocabulary, struct candidate *sorted, float *scores) {
+static void keep_top_p(float top_p, int32_t vocabulary, struct candidate *heap, float *scores) {
     if (top_p >= 1) return;
-    int32_t count = candidates_sort(scores, vocabulary, sorted);
-    double total = 0, before = 0;
+    float max = scores[highest(scores, vocabulary)];
+    double total = cpu_exp_total(scores, 1, max, vocabulary), reached = 0;
+    int32_t count = heap_make(scores, vocabulary, heap);
+    if (count == 0) return; /* nothing but NaN */
+    struct candidate last;
+    do {
+        last = heap_pop(heap, &count);
+        reached += exp((double)last.score - (double)max);
+    } while (count > 0 && reached < (double)top_p * total);
     for (int32_t i = 0; i < count; i++)
-        total += exp((double)sorted[i].score - (double)sorted[0].score);
-    for (int32_t i = 0; i < count; i++) {
-        if (i > 0 && before >= (double)top_p * total) scores[sorted[i].id] = -INFINITY;
-        before += exp((double)sorted[i].score - (double)sorted[0].score);
-    }
+        scores[heap[i].id] = -INFINITY;
 }
 
-/* Inverse of the cumulative distribution in id order. */
-static int32_t draw(const float *scores, int32_t vocabulary, uint64_t seed, uint64_t index) {
+/* Inverse of the cumulative distribution in id order. The scores become exponentials. */
+static int32_t draw(float *scores, int32_t vocabulary, uint64_t seed, uint64_t index) {
     uint32_t words[4];
     rng_block(seed, RNG_STREAM_SAMPLING, index, words);
-    double uniform = (double)(((uint64_t)words[0] << 32 | words[1]) >> 11) * 0x1p-53;
-    double max = (double)scores[highest(scores, vocabulary)], total = 0, reached = 0;
-    for (int32_t id = 0; id < vocabulary; id++)
-        total += exp((double)scores[id] - max);
+    double uniform = (double)(((uint64_t)words[0] << 32 | words[1]) >> 11) * 0x1p-53, reached = 0;
+    double total = cpu_exp_sum(scores, 1, scores[highest(scores, vocabulary)], vocabulary);
     int32_t last = 0;
     for (int32_t id = 0; id < vocabulary; id++) {
-        double probability = exp((double)scores[id] - max);
-        if (probability <= 0) continue;
+        if (!(scores[id] > 0)) continue;
         last = id;
-        reached += probability;
+        reached += (double)scores[id];
         if (reached > uniform * total) return id;
     }
     return last;
@@ -109,8 +130,8 @@ static int32_t row_choose(const struct sample_call *call, int64_t sequence, floa
     if (sampling->greedy) return highest(scores, vocabulary);
     for (int32_t id = 0; id < vocabulary; id++)
         scores[id] = scores[id] / sampling->temperature;
-    if (sampling->top_k > 0) keep_top_k(sampling->top_k, vocabulary, scratch->sorted, scores);
-    keep_top_p(sampling->top_p, vocabulary, scratch->sorted, scores);
+    if (sampling->top_k > 0) keep_top_k(sampling->top_k, vocabulary, scratch->heap, scores);
+    keep_top_p(sampling->top_p, vocabulary, scratch->heap, scores);
     return draw(scores, vocabulary, call->seed, (uint64_t)sequence << 32 | (uint32_t)length);
 }
 
@@ -138,15 +159,15 @@ static void row_sample(const struct pack_layout *layout, const struct sample_cal
 static void rows_sample(struct device *device, const struct pack_layout *layout, const struct sample_call *call,
                         int64_t row, int64_t rows, float *logits, float *tiles, char *threads) {
     int64_t vocabulary = call->head->rows;
-    size_t sorted = cpu_align((size_t)vocabulary * sizeof(struct candidate)), seen = cpu_align((size_t)vocabulary);
+    size_t heap = cpu_align((size_t)vocabulary * sizeof(struct candidate)), seen = cpu_align((size_t)vocabulary);
     struct product product =
         cpu_product_make(layout, (const float *)call->x + row * call->head->cols, call->head, logits, tiles);
     product.n_rows = product.slot_rows = rows;
     cpu_product_forward(device, &product);
 #pragma omp parallel for num_threads(device->threads) schedule(dynamic, 1)
     for (int64_t i = 0; i < rows; i++) {
-        char *own = threads + (size_t)omp_get_thread_num() * (sorted + seen);
-        struct row_scratch scratch = {(struct candidate *)own, (uint8_t *)(own + sorted)};
+        char *own = threads + (size_t)omp_get_thread_num() * (heap + seen);
+        struct row_scratch scratch = {(struct candidate *)own, (uint8_t *)(own + heap)};
         row_sample(layout, call, row + i, logits + i * vocabulary, &scratch);
     }
 }

@@ -347,6 +347,14 @@ static void generation_is_the_sum_of_its_passes(void **state) {
     }
 }
 
+static void generation_under_table1(void **state) {
+    (void)state;
+    struct flops_shape shape = half_billion(4);
+    const struct flops_convention *table1 = flops_convention_find("table1");
+    assert_int_equal(flops_generation(table1, &shape, 499, 500, true), 909639815085);
+    assert_int_equal(flops_generation(table1, &shape, 499, 500, false), 294957709860750);
+}
+
 static void sums_saturate(void **state) {
     (void)state;
     struct flops_shape shape = half_billion(8);
@@ -377,6 +385,7 @@ int main(void) {
         cmocka_unit_test(adapters_at_true_widths),
         cmocka_unit_test(evaluation_counts_the_last_batch_at_its_size),
         cmocka_unit_test(generation_is_the_sum_of_its_passes),
+        cmocka_unit_test(generation_under_table1),
         cmocka_unit_test(sums_saturate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,7 +18,10 @@ struct fixture {
     double time;        /* of the next event */
     double free_at[16]; /* when each worker is free again */
     int32_t n_workers, n_trials, samples;
-    bool hostile;
+    double flops_cap;
+    bool hostile, pack; /* pack: seeds 0 and 1 train together */
+    int32_t last_worker;
+    double last_start;
 };
 
 static double uniform(struct fixture *f) {
@@ -61,7 +64,7 @@ static void note_sweep(struct fixture *f, const char *name, int32_t n_stages) {
                                   .data_hash = "4f2a19c07be3d8865d10aa7c3c1f7e92",
                                   .model_hash = "a81be0f3921c44d0a7e65f2d9b7710c5",
                                   .command = "mpirun -n 9 lvsweep sweeps/predator-prey.ini",
-                                  .flops_cap = 1e17,
+                                  .flops_cap = f->flops_cap,
                                   .n_stages = n_stages,
                                   .stage_name = f->hostile ? bad_stages : stages,
                                   .n_channel = 2,
@@ -87,6 +90,7 @@ static void fixture_open(struct fixture *f, const char *output, const char *name
     f->time = START_TIME;
     f->random = 1;
     if (!f->n_workers) f->n_workers = 8;
+    if (f->flops_cap == 0) f->flops_cap = 1e17;
     for (int w = 0; w < 16; w++)
         f->free_at[w] = START_TIME + 21;
     lvs_copy(f->output, sizeof f->output, output);
@@ -279,7 +283,7 @@ static void note_assigned(struct fixture *f, const struct trial *trial, int32_t 
     event.attempt = 1;
     event.host = f->hostile ? "<node>&" : worker < 8 ? "gpu-03" : "gpu-04";
     event.device = "NVIDIA H200";
-    f->time = f->free_at[worker];
+    f->time = f->last_start;
     note(f, event);
 }
 
@@ -298,7 +302,10 @@ static int32_t play(struct fixture *f, const struct point *point, int32_t status
     }
     note_number(f, JOURNAL_ADMITTED, trial.index, trial.price.counted);
     if (status == TRIAL_PENDING) return trial.index;
-    int32_t worker = next_worker(f);
+    bool joins = f->pack && point->seed == 1;
+    int32_t worker = joins ? f->last_worker : next_worker(f);
+    f->last_start = joins ? f->last_start : f->free_at[worker];
+    f->last_worker = worker;
     note_assigned(f, &trial, worker);
     double per_step = 0.05 * point->context / 512 * (1 + 0.05 * normal(f));
     if (status == TRIAL_RUNNING) {
@@ -335,8 +342,10 @@ static int32_t play(struct fixture *f, const struct point *point, int32_t status
     record.seconds = 4 + per_step * (record.steps_done ? record.steps_done : point->steps / 8);
     record.seconds_training = record.seconds - 4;
     record.tokens_per_second = point->context * 4 / per_step;
-    record.start_time = f->free_at[worker];
-    record.end_time = f->time = f->free_at[worker] = record.start_time + record.seconds;
+    record.pack_width = f->pack ? 2 : 1;
+    record.start_time = f->last_start;
+    record.end_time = f->time = record.start_time + record.seconds;
+    f->free_at[worker] = fmax(f->free_at[worker], record.end_time);
     struct journal_event came = journal_event_make(JOURNAL_RECORD);
     came.index = trial.index;
     came.record = &record;
@@ -453,7 +462,8 @@ static void write_hostile(struct fixture *f, const char *output) {
 static void write_thousand(struct fixture *f, const char *output) {
     static const int32_t contexts[] = {64, 128, 256, 512, 768};
     f->n_workers = 16;
-    f->samples = 0;
+    f->flops_cap = 3e18;
+    f->pack = true;
     fixture_open(f, output, "thousand", 1);
     for (int k = 0; k < 1000; k++) {
         struct point point = {.rank = 1 << k / 100 % 5 << (k / 500),

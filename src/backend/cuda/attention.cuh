@@ -1,0 +1,73 @@
+/* What the attention kernels share: where a sequence's rows lie, tiles in shared memory, and the entry points of the
+ * tensor-core and the plain kernels. */
+#pragma once
+#include "cuda_internal.cuh"
+#include "kernel_common.cuh"
+
+#define FLASH_THREADS 128 /* four warps, each with its own rows */
+#define FLASH_TILE    64  /* keys a tile */
+#define LOG2_E        1.4426950408889634f
+
+/* Rows and heads as kernels see them. */
+struct attention_map {
+    int32_t n_slots, n_sequences, context, slot_rows, n_rows;
+    int32_t n_heads, n_kv_heads, head_size, group; /* group: query heads a key/value head */
+    int32_t width;                                 /* columns of qkv */
+    float scale;                                   /* 1/sqrt(head_size) */
+};
+struct attention_map attention_map_make(const struct pack_layout *layout, const struct attention_shape *shape);
+__device__ __forceinline__ int64_t sequence_row(const struct attention_map &map, int32_t sequence) {
+    return static_cast<int64_t>(sequence / map.n_sequences) * map.slot_rows +
+           static_cast<int64_t>(sequence % map.n_sequences) * map.context;
+}
+/* Position in its sequence, or −1 for a row outside sequences. */
+__device__ __forceinline__ int32_t row_position(const struct attention_map &map, int64_t row) {
+    int32_t in_slot = static_cast<int32_t>(row % map.slot_rows);
+    return in_slot < map.n_sequences * map.context ? in_slot % map.context : -1;
+}
+
+/* Byte offset of 16-byte piece `piece` of `row` in a tile of HEAD columns; pieces are swapped within a row so that
+ * eight rows of one column fall into different banks. */
+template <int HEAD> __device__ __forceinline__ uint32_t tile_offset(int row, int piece) {
+    return static_cast<uint32_t>(row * HEAD * 2 + ((piece ^ (row & 7)) * 16));
+}
+/* 64 rows of HEAD columns from global memory, `ld` elements apart; rows from `valid` on become zeros. */
+template <int HEAD>
+__device__ __forceinline__ void tile_load(uint32_t target, const bf16 *source, int64_t ld, int valid) {
+    constexpr int PIECES = HEAD / 8;
+#pragma unroll
+    for (int i = 0; i < FLASH_TILE * PIECES / FLASH_THREADS; i++) {
+        int at = i * FLASH_THREADS + static_cast<int>(threadIdx.x), row = at / PIECES, piece = at % PIECES;
+        bool exists = row < valid;
+        copy_async(target + tile_offset<HEAD>(row, piece), source + (exists ? row * ld + piece * 8 : 0), exists);
+    }
+}
+/* Fragments of a tile for mma_step, by lane: A (16 rows from `row`, 16 columns from 16·step); B with the tile's rows as
+ * n (two n-tiles of 8 from `row`); B with the tile's rows as k (16 from `row`) and columns 8·piece … as n (two
+ * n-tiles).
+ */
+template <int HEAD> __device__ __forceinline__ uint32_t fragment_a(uint32_t tile, int row, int step) {
+    int lane = static_cast<int>(threadIdx.x) % 32;
+    return tile + tile_offset<HEAD>(row + lane % 8 + (lane / 8 % 2) * 8, step * 2 + lane / 16);
+}
+template <int HEAD> __device__ __forceinline__ uint32_t fragment_b_rows(uint32_t tile, int row, int step) {
+    int lane = static_cast<int>(threadIdx.x) % 32;
+    return tile + tile_offset<HEAD>(row + lane % 8 + (lane / 16) * 8, step * 2 + lane / 8 % 2);
+}
+template <int HEAD> __device__ __forceinline__ uint32_t fragment_b_columns(uint32_t tile, int row, int piece) {
+    int lane = static_cast<int>(threadIdx.x) % 32;
+    return tile + tile_offset<HEAD>(row + lane % 8 + (lane / 8 % 2) * 8, piece + lane / 16);
+}
+
+/* ---- entry points ---- */
+void attention_forward_flash(struct device *device, const struct attention_map *map, const void *qkv, void *out,
+                             float *lse);
+void attention_backward_flash(struct device *device, const struct attention_map *map, const void *qkv, const void *out,
+                              const float *lse, const void *dout, void *dqkv);
+void attention_forward_generic(struct device *device, const struct attention_map *map, const void *qkv, void *out,
+                               float *lse);
+void attention_backward_generic(struct device *device, const struct attention_map *map, const void *qkv,
+                                const void *out, const float *lse, const void *dout, void *dqkv);
+/* delta [n_rows][n_heads] = Σ out·dout over a head: what softmax's gradient subtracts. */
+void attention_delta(struct device *device, const struct attention_map *map, const void *out, const void *dout,
+                     float *delta);

@@ -1,0 +1,70 @@
+/* What the LoRA kernels share: which adapter a row belongs to, and whether dropout keeps an element. A column of xa is
+ * site·rank + r. */
+#pragma once
+#include "cuda_internal.cuh"
+#include "kernel_common.cuh"
+
+/* The rows of a pack as kernels see them. */
+struct row_map {
+    const int32_t *adapter; /* [n_slots] */
+    int32_t slot_rows, n_rows;
+};
+static inline struct row_map row_map_make(const struct pack_layout *layout) {
+    return {layout->adapter, layout->slot_rows, layout->n_rows};
+}
+
+static inline int32_t group_columns(const struct lora_group *group) {
+    return group->n > 0 ? group->n * group->site[0].rank : 0;
+}
+
+/* The masks of the CPU backend: one number per (seed, step, pair, row of the slot, column), four columns a block. */
+struct dropout_state {
+    uint64_t seed;
+    uint64_t base;      /* of the step and the pair */
+    uint32_t threshold; /* words below it are dropped */
+    float factor;       /* of what is kept */
+};
+__device__ __forceinline__ float dropout_probability(const struct adapters &adapters, int32_t adapter) {
+    return adapters.dropout != nullptr ? adapters.dropout[adapter] : 0.0f;
+}
+__device__ __forceinline__ struct dropout_state dropout_make(const struct adapters &adapters, int32_t adapter,
+                                                             int32_t site_id, float probability) {
+    uint64_t step = static_cast<uint64_t>(adapters.step[adapter]), site = static_cast<uint64_t>(site_id);
+    return {adapters.seed[adapter], step << 44 | site << 34,
+            static_cast<uint32_t>(static_cast<double>(probability) * 4294967296.0),
+            static_cast<float>(1.0 / (1.0 - static_cast<double>(probability)))};
+}
+__device__ __forceinline__ bool dropout_keeps(const struct dropout_state &state, int32_t slot_row, int32_t col) {
+    uint64_t index = state.base | static_cast<uint64_t>(slot_row) << 16 | static_cast<uint64_t>(col) >> 2;
+    uint4 words = random_block(state.seed, RNG_STREAM_DROPOUT, index);
+    int32_t which = col % 4;
+    uint32_t word = which == 0 ? words.x : which == 1 ? words.y : which == 2 ? words.z : words.w;
+    return word >= state.threshold;
+}
+
+/* ---- gradients of A and B by partial sums ---- */
+#define LORA_PARTIAL_ROWS 16 /* rows of a slot that one partial sum covers, whatever the pack */
+
+/* Where the pieces of a partial sum go: `count` floats from `from` in a partial to `to` in an adapter's gradients. */
+struct lora_segments {
+    int32_t n;
+    int64_t from[LVS_MAX_SITES], to[LVS_MAX_SITES], count[LVS_MAX_SITES], total;
+};
+struct lora_segments lora_segments_a(const struct lora_group *group);
+struct lora_segments lora_segments_b(const struct lora_group *group);
+static inline int32_t lora_partials(const struct pack_layout *layout) {
+    return static_cast<int32_t>(ceil_div(layout->slot_rows, LORA_PARTIAL_ROWS));
+}
+/* Memory for the partial sums of every slot: [n_slots][partials][total]. */
+float *lora_partial_take(struct device *device, const struct pack_layout *layout, const struct lora_segments *segments,
+                         const char *what);
+/* Adds a slot's partials in order into the adapter's gradients. */
+void lora_reduce(struct device *device, const struct pack_layout *layout, const struct adapters *adapters,
+                 const struct lora_segments *segments, const float *partial);
+/* Whether the tensor-core kernels take this group: bf16, even offsets and a rank that fills their tiles; for the A side
+ * no dropout either (the B side never sees the mask). */
+bool lora_is_fused_b(const struct device *device, const struct adapters *adapters, const struct lora_group *group);
+bool lora_is_fused_a(const struct device *device, const struct adapters *adapters, const struct lora_group *group);
+/* lora_a_backward by tensor cores; false when no kernel fits (rmsnorm_lora_backward.cu). */
+bool lora_a_backward_fused(struct device *device, const struct pack_layout *layout, const struct adapters *adapters,
+                           const struct lora_group *group, const float *t, const void *x, void *dx);

@@ -1,0 +1,142 @@
+/* RMSNorm and the A side of LoRA in one pass over the rows, bf16 on tensor cores: the normed rows and their products
+ * with A. Other shapes are composed from the plain kernels. */
+#include "rmsnorm_lora.cuh"
+
+#define FORWARD_WARPS 8
+#define BATCH_STEPS   8 /* steps of 16 columns whose part of A a warp holds at once: 1024 columns a block */
+
+/* One row by one warp: normed, to memory and to the tile. */
+template <int CHUNKS>
+__device__ __forceinline__ void row_norm(const struct norm_arrays &arrays, int64_t row, bf16 *tile_row) {
+    int32_t lane = static_cast<int32_t>(threadIdx.x) % 32;
+    float values[CHUNKS][8], sum = 0;
+#pragma unroll
+    for (int c = 0; c < CHUNKS; c++) {
+        int32_t col = (c * 32 + lane) * 8;
+        if (col >= arrays.cols) continue;
+        load8(arrays.x + row * arrays.cols + col, values[c]);
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            sum += values[c][i] * values[c][i];
+    }
+    float scale = rsqrtf(warp_sum(sum) / static_cast<float>(arrays.cols) + arrays.epsilon);
+#pragma unroll
+    for (int c = 0; c < CHUNKS; c++) {
+        int32_t col = (c * 32 + lane) * 8;
+        if (col >= arrays.cols) continue;
+        float g[8];
+        load8(arrays.gain + col, g);
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            g[i] *= values[c][i] * scale;
+        store8(arrays.y + row * arrays.cols + col, g);
+        store8(tile_row + col, g);
+    }
+    if (lane == 0 && arrays.rstd != nullptr) arrays.rstd[row] = scale;
+}
+
+/* The warp's part of A for a batch of steps: step = 16·(warp + FORWARD_WARPS·i) columns on. */
+template <int NT>
+__device__ __forceinline__ void a_request(const struct a_rows &rows, const float *params, int32_t cols, int32_t batch,
+                                          float2 a[BATCH_STEPS][NT][2]) {
+    int32_t lane = static_cast<int32_t>(threadIdx.x) % 32, warp = static_cast<int32_t>(threadIdx.x) / 32;
+#pragma unroll
+    for (int j = 0; j < NT; j++) {
+        const float *source = a_row(rows, params, j * 8 + lane / 4, cols);
+#pragma unroll
+        for (int i = 0; i < BATCH_STEPS; i++) {
+            int32_t col = ((batch * BATCH_STEPS + i) * FORWARD_WARPS + warp) * 16;
+            bool exists = source != nullptr && col < cols;
+            a[i][j][0] = a[i][j][1] = make_float2(0, 0);
+            if (exists) a[i][j][0] = *reinterpret_cast<const float2 *>(source + col + lane % 4 * 2);
+            if (exists) a[i][j][1] = *reinterpret_cast<const float2 *>(source + col + lane % 4 * 2 + 8);
+        }
+    }
+}
+
+/* 16 rows of the tile times the warp's part of A. */
+template <int NT>
+__device__ __forceinline__ void tile_times_a(uint32_t tile, int32_t ld, int32_t cols, int32_t batch,
+                                             const float2 a[BATCH_STEPS][NT][2], float sum[NT][4]) {
+    int32_t lane = static_cast<int32_t>(threadIdx.x) % 32, warp = static_cast<int32_t>(threadIdx.x) / 32;
+#pragma unroll
+    for (int i = 0; i < BATCH_STEPS; i++) {
+        int32_t col = ((batch * BATCH_STEPS + i) * FORWARD_WARPS + warp) * 16;
+        if (col >= cols) continue;
+        uint32_t x[4];
+        matrix_load(x, tile + static_cast<uint32_t>(((lane % 16) * ld + col + lane / 16 * 8) * 2));
+#pragma unroll
+        for (int j = 0; j < NT; j++) {
+            uint32_t main0, main1, rest0, rest1;
+            split_bf16(a[i][j][0].x, a[i][j][0].y, &main0, &rest0);
+            split_bf16(a[i][j][1].x, a[i][j][1].y, &main1, &rest1);
+            mma_step(sum[j], x, main0, main1);
+            mma_step(sum[j], x, rest0, rest1);
+        }
+    }
+}
+
+/* One block 16 rows. */
+template <int CHUNKS, int NT>
+__global__ void __launch_bounds__(FORWARD_WARPS * 32)
+    norm_lora_forward_kernel(struct row_map map, struct norm_arrays arrays, struct a_rows rows) {
+    extern __shared__ __align__(128) unsigned char shared[];
+    __shared__ float room[FORWARD_WARPS][TILE_ROWS][NT * 8];
+    dependency_wait();
+    bf16 *tile = reinterpret_cast<bf16 *>(shared);
+    int32_t ld = arrays.cols + 8, warp = static_cast<int32_t>(threadIdx.x) / 32;
+    int32_t lane = static_cast<int32_t>(threadIdx.x) % 32;
+    int64_t row = static_cast<int64_t>(blockIdx.x) * TILE_ROWS;
+    const float *params = arrays.params + map.adapter[row / map.slot_rows] * arrays.stride;
+    float2 a[BATCH_STEPS][NT][2];
+    a_request<NT>(rows, params, arrays.cols, 0, a);
+    for (int32_t r = warp; r < TILE_ROWS; r += FORWARD_WARPS)
+        row_norm<CHUNKS>(arrays, row + r, tile + r * ld);
+    __syncthreads();
+    float sum[NT][4] = {};
+    tile_times_a<NT>(shared_address(tile), ld, arrays.cols, 0, a, sum);
+    if (CHUNKS > 4 && arrays.cols > BATCH_STEPS * FORWARD_WARPS * 16) {
+        a_request<NT>(rows, params, arrays.cols, 1, a);
+        tile_times_a<NT>(shared_address(tile), ld, arrays.cols, 1, a, sum);
+    }
+#pragma unroll
+    for (int j = 0; j < NT; j++) {
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            room[warp][lane / 4 + i / 2 * 8][j * 8 + lane % 4 * 2 + i % 2] = sum[j][i];
+    }
+    __syncthreads();
+    for (int32_t at = static_cast<int32_t>(threadIdx.x); at < TILE_ROWS * rows.columns; at += FORWARD_WARPS * 32) {
+        int32_t r = at / rows.columns, c = at % rows.columns;
+        float total = 0;
+#pragma unroll
+        for (int w = 0; w < FORWARD_WARPS; w++)
+            total += room[w][r][c];
+        arrays.xa[(row + r) * rows.columns + c] = total;
+    }
+}
+
+template <int CHUNKS, int NT>
+static void launch_forward(struct device *device, const struct pack_layout *layout, const struct norm_arrays *arrays,
+                           const struct a_rows *rows) {
+    size_t shared = static_cast<size_t>(TILE_ROWS) * static_cast<size_t>(arrays->cols + 8) * sizeof(bf16);
+    kernel_launch(device, "norm_lora_a_forward", norm_lora_forward_kernel<CHUNKS, NT>, layout->n_rows / TILE_ROWS,
+                  FORWARD_WARPS * 32, shared, row_map_make(layout), *arrays, *rows);
+}
+
+void cuda_norm_lora_a_forward(struct device *device, const struct pack_layout *layout, int32_t cols, const void *x,
+                              const float *gain, float epsilon, void *y, float *rstd, const struct adapters *adapters,
+                              const struct lora_group *group, float *xa) {
+    device_select(device);
+    struct a_rows rows = a_rows_make(group);
+    if (group->n == 0 || !norm_lora_fits(cols, rows.columns) || !lora_is_fused_a(device, adapters, group)) {
+        cuda_rmsnorm_forward(device, layout, cols, x, gain, epsilon, y, rstd);
+        cuda_lora_a_forward(device, layout, adapters, group, y, xa);
+        return;
+    }
+    struct norm_arrays arrays = {};
+    arrays.x = static_cast<const bf16 *>(x), arrays.gain = gain, arrays.epsilon = epsilon, arrays.cols = cols;
+    arrays.params = adapters->params, arrays.stride = adapters->stride;
+    arrays.y = static_cast<bf16 *>(y), arrays.rstd = rstd, arrays.xa = xa;
+    BY_SHAPE(launch_forward, device, layout, &arrays, &rows);
+}

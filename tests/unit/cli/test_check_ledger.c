@@ -1,0 +1,170 @@
+/* check_ledger over journals made event by event: a good one, and ones in which the account is wrong. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "check_internal.h"
+
+struct fixture {
+    char folder[64];
+    struct journal *journal;
+    struct lvs_error err;
+};
+
+#define ASSERT_OK(call) assert_int_equal(call, LVS_OK)
+
+static void note(struct fixture *f, struct journal_event event) {
+    ASSERT_OK(journal_append(f->journal, &event, &f->err));
+}
+
+static void note_run(struct fixture *f, double cap) {
+    static const char *const stages[] = {"search"}, *const channels[] = {"prey"}, *const units[] = {""};
+    const struct journal_sweep sweep = {.name = "test",
+                                        .metric = "val_loss",
+                                        .convention = "table1",
+                                        .config_given = "",
+                                        .config_effective = "",
+                                        .data_hash = "",
+                                        .model_hash = "",
+                                        .flops_cap = cap,
+                                        .n_stages = 1,
+                                        .stage_name = stages,
+                                        .n_channel = 1,
+                                        .channel_name = channels,
+                                        .channel_unit = units,
+                                        .time_unit = ""};
+    struct journal_event event = journal_event_make(JOURNAL_SWEEP);
+    event.sweep = &sweep;
+    note(f, event);
+}
+
+static struct trial trial_of(int32_t index, int64_t price) {
+    struct trial trial = {.index = index, .parent = -1, .pack_width = 1};
+    trial.price = (struct trial_price){.step = 1, .training = price, .counted = price};
+    snprintf(trial.name, sizeof trial.name, "trial-%d", index);
+    snprintf(trial.train_key, sizeof trial.train_key, "%032d", index);
+    snprintf(trial.eval_key, sizeof trial.eval_key, "%032d", 100 + index);
+    return trial;
+}
+
+static void note_admitted(struct fixture *f, int32_t index, int64_t price) {
+    const struct trial trial = trial_of(index, price);
+    struct journal_event made = journal_event_make(JOURNAL_TRIAL), admitted = journal_event_make(JOURNAL_ADMITTED);
+    made.index = index;
+    made.stage = 0;
+    made.trial = &trial;
+    admitted.index = index;
+    admitted.flops = price;
+    note(f, made);
+    note(f, admitted);
+}
+
+static void note_done(struct fixture *f, int32_t index, int64_t price, int64_t counted, int64_t charged) {
+    const struct trial trial = trial_of(index, price);
+    struct record record;
+    record_init(&record, &trial);
+    record.status = TRIAL_DONE;
+    record.flops_training = counted;
+    record.flops_evaluation = 7;
+    struct journal_event came = journal_event_make(JOURNAL_RECORD), settle = journal_event_make(JOURNAL_SETTLE);
+    came.index = settle.index = index;
+    came.record = &record;
+    settle.flops = charged;
+    note(f, came);
+    note(f, settle);
+}
+
+static int setup(void **state) {
+    struct fixture *f = calloc(1, sizeof *f);
+    char path[128];
+    strcpy(f->folder, "/tmp/lvsweep-check-XXXXXX");
+    assert_non_null(mkdtemp(f->folder));
+    snprintf(path, sizeof path, "%s/" RESULTS_JOURNAL, f->folder);
+    ASSERT_OK(journal_open(path, NULL, NULL, &f->journal, &f->err));
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state) {
+    struct fixture *f = *state;
+    char path[128];
+    snprintf(path, sizeof path, "%s/" RESULTS_JOURNAL, f->folder);
+    unlink(path);
+    rmdir(f->folder);
+    free(f);
+    return 0;
+}
+
+/* Problems found in what was noted. */
+static int32_t problems_of(struct fixture *f, bool with_evaluation) {
+    struct config config = {.count = with_evaluation ? COUNT_TRAINING_EVALUATION : COUNT_TRAINING};
+    struct check check = {.output = f->folder, .config = &config};
+    ASSERT_OK(journal_close(f->journal, &f->err));
+    ASSERT_OK(results_read(f->folder, &check.results, &f->err));
+    int32_t problems = check_ledger(&check);
+    results_free(&check.results);
+    return problems;
+}
+
+static void test_good(void **state) {
+    struct fixture *f = *state;
+    note_run(f, 100);
+    note_admitted(f, 0, 60);
+    note_admitted(f, 1, 40);
+    note_done(f, 0, 60, 60, 60);
+    note_run(f, 100); /* a resume lets go of what was held */
+    struct journal_event again = journal_event_make(JOURNAL_ADMITTED);
+    again.index = 1;
+    again.flops = 40;
+    note(f, again);
+    note_done(f, 1, 40, 25, 25);
+    assert_int_equal(problems_of(f, false), 0);
+}
+
+static void test_cap_passed(void **state) {
+    struct fixture *f = *state;
+    note_run(f, 100);
+    note_admitted(f, 0, 60);
+    note_admitted(f, 1, 41);
+    assert_int_equal(problems_of(f, false), 1);
+}
+
+static void test_charge_is_not_the_record(void **state) {
+    struct fixture *f = *state;
+    note_run(f, 0);
+    note_admitted(f, 0, 60);
+    note_done(f, 0, 60, 60, 50);
+    assert_int_equal(problems_of(f, false), 1);
+}
+
+static void test_evaluation_counts(void **state) {
+    struct fixture *f = *state;
+    note_run(f, 0);
+    note_admitted(f, 0, 60);
+    note_done(f, 0, 60, 40, 40); /* its evaluation of 7 is missing */
+    assert_int_equal(problems_of(f, true), 1);
+}
+
+static void test_no_journal(void **state) {
+    struct fixture *f = *state;
+    struct check check = {.output = "/nonexistent"};
+    ASSERT_OK(journal_close(f->journal, &f->err));
+    assert_int_equal(check_ledger(&check), 1);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_good, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_cap_passed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_charge_is_not_the_record, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_evaluation_counts, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_journal, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,192 @@
+/* What `lvsweep watch` shows of made-up sweeps: workers, speeds, time left; lines that fit a terminal and cannot
+ * command it. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "lvsweep/watch.h"
+#include "report_fixture.h"
+
+static char folder[LVS_PATH_MAX];
+
+static void read_kind(const char *kind, struct watch *out) {
+    char output[LVS_PATH_MAX + 32];
+    struct lvs_error err = {0};
+    snprintf(output, sizeof output, "%s/%s", folder, kind);
+    if (!file_exists(output)) assert_true(report_fixture_write(kind, output));
+    if (watch_read(output, out, &err) != LVS_OK) fail_msg("%s", err.text);
+}
+
+static void test_no_journal(void **state) {
+    (void)state;
+    struct watch watch;
+    struct lvs_error err = {0};
+    assert_int_equal(watch_read("/nonexistent", &watch, &err), LVS_INPUT);
+    assert_non_null(strstr(err.text, "journal.jsonl"));
+}
+
+static void test_running(void **state) {
+    (void)state;
+    struct watch watch;
+    read_kind("running", &watch);
+    assert_int_equal(watch.n_workers, 5);
+    for (int32_t i = 0; i < 5; i++) {
+        const struct watch_worker *worker = &watch.workers[i];
+        assert_int_equal(worker->worker, i + 1);
+        assert_true(worker->trial >= 8 && worker->trial < 13);
+        assert_int_equal(worker->step, 360);
+        assert_int_equal(worker->n_steps, 600);
+        assert_true(worker->steps_per_second > 15 && worker->steps_per_second < 25);
+    }
+    assert_int_equal(watch.count[TRIAL_RUNNING], 5);
+    assert_int_equal(watch.count[TRIAL_PENDING], 5);
+    double running = 5 * 360 * (double)watch.results.rows[8].trial.price.step;
+    double spent = (double)watch.results.ledger.spent, reserved = (double)watch.results.ledger.reserved;
+    assert_true(fabs(watch.flops_done - (spent + running)) <= 1e-12 * spent);
+    assert_true(fabs(watch.flops_done + watch.flops_open - (spent + reserved)) <= 1e-12 * spent);
+    assert_true(watch.eta > 10 && watch.eta < 300);
+    assert_true(watch.eta_error > 0 && watch.eta_error < watch.eta);
+    watch_free(&watch);
+}
+
+static void test_finished(void **state) {
+    (void)state;
+    struct watch watch;
+    read_kind("full", &watch);
+    assert_int_equal(watch.results.state, SWEEP_STATE_FINISHED);
+    assert_int_equal(watch.best, 21);
+    assert_true(isnan(watch.eta));
+    for (int32_t i = 0; i < watch.n_workers; i++)
+        assert_int_equal(watch.workers[i].trial, -1);
+    watch_free(&watch);
+}
+
+/* Characters, not bytes. */
+static int32_t longest_line(const char *text, int32_t *lines) {
+    int32_t longest = 0, column = 0;
+    *lines = 0;
+    for (; *text; text++) {
+        if (*text == '\n') {
+            (*lines)++;
+            column = 0;
+        } else if (((unsigned char)*text & 0xC0) != 0x80 && ++column > longest) {
+            longest = column;
+        }
+    }
+    return longest;
+}
+
+static void test_table_fits(void **state) {
+    (void)state;
+    static const char *const kinds[] = {"running", "full", "broken", "empty", "hostile"};
+    static const int32_t sizes[][2] = {{80, 24}, {40, 10}, {200, 60}, {20, 5}};
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
+        for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+            struct watch watch;
+            struct strbuf out;
+            int32_t lines;
+            read_kind(kinds[k], &watch);
+            strbuf_init(&out);
+            watch_write_table(&watch, watch.results.changed + 2, sizes[s][0], sizes[s][1], &out);
+            assert_true(longest_line(out.text, &lines) <= sizes[s][0]);
+            assert_true(lines <= sizes[s][1]);
+            strbuf_free(&out);
+            watch_free(&watch);
+        }
+}
+
+static void test_terminal_is_safe(void **state) {
+    (void)state;
+    struct watch watch;
+    struct strbuf out;
+    read_kind("hostile", &watch);
+    lvs_copy(watch.results.name, sizeof watch.results.name,
+             "a\x1b]0;x\x07\xc2\x9b"
+             "31m\xff");
+    strbuf_init(&out);
+    watch_write_table(&watch, watch.results.changed, 0, 0, &out);
+    watch_write_changes(NULL, &watch, &out);
+    watch_write_line(&watch, &out);
+    assert_null(strchr(out.text, '\x1b'));
+    assert_null(strchr(out.text, '\x07'));
+    assert_null(strstr(out.text, "\xc2\x9b"));
+    assert_non_null(strstr(out.text, "a?]0;x??31m"));
+    strbuf_free(&out);
+    watch_free(&watch);
+}
+
+static void test_changes(void **state) {
+    (void)state;
+    struct watch before, watch;
+    struct strbuf out;
+    int32_t lines;
+    read_kind("running", &before);
+    read_kind("running", &watch);
+    strbuf_init(&out);
+    strbuf_add(&out, "");
+    watch_write_changes(&before, &watch, &out);
+    assert_string_equal(out.text, "");
+    watch_write_changes(NULL, &watch, &out);
+    longest_line(out.text, &lines);
+    assert_int_equal(lines, 13); /* every trial but the five pending ones */
+    before.results.rows[8].record.status = TRIAL_PENDING;
+    strbuf_clear(&out);
+    watch_write_changes(&before, &watch, &out);
+    assert_non_null(strstr(out.text, "running"));
+    assert_non_null(strstr(out.text, watch.results.rows[8].trial.name));
+    strbuf_free(&out);
+    watch_free(&before);
+    watch_free(&watch);
+}
+
+static void test_json(void **state) {
+    (void)state;
+    static const char *const kinds[] = {"running", "full", "empty", "hostile"};
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        struct watch watch;
+        struct strbuf out;
+        int32_t lines;
+        read_kind(kinds[k], &watch);
+        strbuf_init(&out);
+        watch_write_json(&watch, watch.results.changed + 1, &out);
+        longest_line(out.text, &lines);
+        assert_int_equal(lines, 1);
+        json_t *object = json_loads(out.text, 0, NULL);
+        assert_non_null(object);
+        assert_int_equal(json_array_size(json_object_get(object, "workers")), watch.n_workers);
+        assert_int_equal(json_integer_value(json_object_get(json_object_get(object, "trials"), "done")),
+                         watch.count[TRIAL_DONE]);
+        json_decref(object);
+        strbuf_free(&out);
+        watch_free(&watch);
+    }
+}
+
+static int make_folder(void **state) {
+    (void)state;
+    snprintf(folder, sizeof folder, "%s/lvsweep-watch-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_folder(void **state) {
+    (void)state;
+    char command[LVS_PATH_MAX + 16];
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    return system(command);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_no_journal),       cmocka_unit_test(test_running), cmocka_unit_test(test_finished),
+        cmocka_unit_test(test_table_fits),       cmocka_unit_test(test_changes), cmocka_unit_test(test_json),
+        cmocka_unit_test(test_terminal_is_safe),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
