@@ -73,7 +73,7 @@ run_tests() {
   local long=OFF
   [ "${1:-}" = --all ] && long=ON
   say "building in $build"
-  build_all -DLVS_TESTS=ON -DLVS_LONG_TESTS=$long
+  build_all -DLVS_TESTS=ON -DLVS_LONG_TESTS=$long -DLVS_CUDA_ARCHITECTURES=90
   mpi_environment
   ctest --test-dir "$build" --output-on-failure
 }
