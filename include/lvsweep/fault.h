@@ -1,7 +1,7 @@
 /* Failpoints: named places where a test makes the program die, or a system call fail, on demand.
  * LVSWEEP_FAULT=point:n:action[,point:n:action …] acts at the n-th passage of the point, counted over a rank and its
  * trainers together, so that a fault comes once and not again in the next trainer. Without the variable a passage costs
- * one test of a static bool. The points are one table (fault_point_at; docs/reliability.md). */
+ * one test of a static bool. The points are one table (docs/reliability.md); LVSWEEP_FAULT=list prints it. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,14 +18,6 @@ enum fault_action {
     FAULT_DELAY, /* 50 ms pass */
     FAULT_ACTION_COUNT,
 };
-const char *fault_action_name(enum fault_action action);
-
-struct fault_point {
-    const char *name;
-    uint32_t actions; /* bit per enum fault_action that means something there */
-    const char *about;
-};
-const struct fault_point *fault_point_at(int32_t index); /* NULL past the last */
 
 extern bool fault_armed; /* set before main; const afterwards */
 /* Use fault_hit. An unknown point is a bug and ends the program. */

@@ -18,7 +18,11 @@
 #define WRITE       (CALL | BIT(FAULT_SHORT) | BIT(FAULT_TORN))
 #define REFUSAL     (DYING | BIT(FAULT_ERROR))
 
-static const struct fault_point points[] = {
+static const struct {
+    const char *name;
+    uint32_t actions; /* bit per enum fault_action that means something there */
+    const char *about;
+} points[] = {
     {"folder_make", CALL, "a folder of the output is made"},
     {"file_open", CALL, "a file is opened aside for writing"},
     {"file_write", WRITE, "a file is written aside: checkpoint, curves, forecast, description of an adapter"},
@@ -75,14 +79,6 @@ static int32_t n_orders;
 static atomic_int *passages; /* [N_POINTS], shared with forked processes */
 bool fault_armed;
 
-const char *fault_action_name(enum fault_action action) {
-    return action_names[action];
-}
-
-const struct fault_point *fault_point_at(int32_t index) {
-    return index >= 0 && index < N_POINTS ? &points[index] : NULL;
-}
-
 static int32_t find_point(const char *name) {
     for (int32_t i = 0; i < N_POINTS; i++)
         if (strcmp(points[i].name, name) == 0) return i;
@@ -106,11 +102,24 @@ static void parse_order(const char *text) {
     orders[n_orders++] = order;
 }
 
+/* name, actions, sentence: what the tests and docs/reliability.md are made from. */
+static void print_points(void) {
+    for (int32_t p = 0; p < N_POINTS; p++) {
+        printf("%s\t", points[p].name);
+        for (int i = 1; i < FAULT_ACTION_COUNT; i++)
+            if (points[p].actions & BIT(i)) printf("%s ", action_names[i]);
+        printf("\t%s\n", points[p].about);
+    }
+    fflush(stdout);
+    _exit(0);
+}
+
 /* Before main: no process of this program exists yet that would not share the counts. */
 __attribute__((constructor)) static void read_environment(void) {
     const char *given = getenv("LVSWEEP_FAULT");
     char text[1024];
     if (!given || !given[0]) return;
+    if (strcmp(given, "list") == 0) print_points();
     if (strlen(given) >= sizeof text) refuse_order(given);
     strcpy(text, given);
     char *rest = text;

@@ -7,7 +7,7 @@
 
 extern const struct command command_run, command_plan, command_flops, command_simulate, command_init, command_export,
     command_best, command_report, command_watch, command_bench, command_describe, command_import, command_forecast,
-    command_check, command_evaluate, command_doctor, command_jobscript, command_cite;
+    command_check, command_evaluate, command_doctor, command_jobscript, command_cite, command_completion;
 
 /* Prints the error and returns its exit code. */
 int cli_fail(const struct lvs_error *err);

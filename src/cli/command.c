@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli_internal.h"
+#include "command_words.h"
 #include "lvsweep/version.h"
 
 static int run_help(int argc, char **argv);
@@ -12,19 +12,24 @@ static int run_version(int argc, char **argv);
 
 static const struct command command_help = {.name = "help",
                                             .summary = "this text, or the help of one subcommand",
-                                            .help = "lvsweep help [COMMAND]\n",
+                                            .help = "lvsweep help [COMMAND]\n"
+                                                    "lvsweep help --man > lvsweep.1    the manual page, for man -l\n",
                                             .run = run_help};
 static const struct command command_version = {
     .name = "version", .summary = "version and commit", .help = "lvsweep version\n", .run = run_version};
 
 static const struct command *const commands[] = {
-    &command_run,       &command_plan,    &command_check,
-    &command_evaluate,  &command_export,  &command_best,
-    &command_report,    &command_watch,   &command_forecast,
-    &command_simulate,  &command_import,  &command_describe,
-    &command_flops,     &command_bench,   &command_init,
-    &command_jobscript, &command_doctor,  &command_cite,
-    &command_help,      &command_version, NULL,
+    &command_run,        &command_plan,
+    &command_check,      &command_evaluate,
+    &command_export,     &command_best,
+    &command_report,     &command_watch,
+    &command_forecast,   &command_simulate,
+    &command_import,     &command_describe,
+    &command_flops,      &command_bench,
+    &command_init,       &command_jobscript,
+    &command_doctor,     &command_cite,
+    &command_completion, &command_help,
+    &command_version,    NULL,
 };
 
 const struct command *command_at(size_t index) {
@@ -37,7 +42,19 @@ const struct command *command_find(const char *name) {
     return NULL;
 }
 
+static int print_manual(void) {
+    struct lvs_error err = {0};
+    struct strbuf text;
+    strbuf_init(&text);
+    man_write(LVSWEEP_VERSION, &text);
+    enum lvs_status status = cli_write(NULL, &text, &err);
+    strbuf_free(&text);
+    return status == LVS_OK ? LVS_OK : cli_fail(&err);
+}
+
 static int run_help(int argc, char **argv) {
+    if (argc > 1 && strcmp(argv[1], "--man") == 0) return print_manual();
+    if (argc > 1 && strcmp(argv[1], "--help") == 0) argv[1] = "help";
     if (argc > 1) {
         const struct command *command = command_find(argv[1]);
         if (!command) return cli_usage(&command_help, "no subcommand is called %s", argv[1]);

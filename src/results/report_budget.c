@@ -47,7 +47,7 @@ static void gather(const struct report *report, struct budget_view *view) {
     double other = (double)results->ledger.spent - rows;
     if (other > 1e-9 * rows + 0.5) part_add(view, other, "s6", "baselines");
     part_add(view, outside, "s7", "outside the present grid");
-    part_add(view, (double)results->ledger.reserved, "held", "reserved for running trials");
+    part_add(view, (double)results->ledger.reserved, "held", "reserved");
     view->capped = results->ledger.capped;
     if (view->capped) part_add(view, (double)ledger_left(&results->ledger), "left", "left");
     for (int32_t i = 0; i < view->n; i++)

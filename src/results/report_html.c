@@ -3,7 +3,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 /* ---- head ---- */
 
@@ -41,14 +40,13 @@ static const char *state_word(int32_t state) {
 }
 
 static void write_title(const struct report *report, struct strbuf *out) {
-    char now[64] = "";
-    time_t seconds = (time_t)report->results->changed;
-    struct tm broken;
-    if (gmtime_r(&seconds, &broken)) strftime(now, sizeof now, ", state of %Y-%m-%d %H:%M UTC", &broken);
+    char now[32];
+    time_write(report->results->changed, now);
     strbuf_add(out, "<header><div><h1>");
     markup_add(out, report->results->name);
-    strbuf_printf(out, "</h1><p class=\"state state%d\">%s<span>%s</span></p></div>", report->results->state,
-                  state_word(report->results->state), report->results->state == SWEEP_STATE_NEW ? "" : now);
+    strbuf_printf(out, "</h1><p class=\"state state%d\">%s<span>%s%s</span></p></div>", report->results->state,
+                  state_word(report->results->state), report->results->state == SWEEP_STATE_NEW ? "" : ", state of ",
+                  report->results->state == SWEEP_STATE_NEW ? "" : now);
     strbuf_add(out, "</header>\n<nav aria-label=\"sections\">");
     static const char *const links[][2] = {
         {"trials", "Trials"},         {"heatmap", "Grid"},         {"training", "Curves"}, {"context", "Contexts"},

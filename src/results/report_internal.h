@@ -76,6 +76,8 @@ void markup_printf(struct strbuf *out, const char *format, ...) __attribute__((f
 void number_write(double value, int digits, char out[32]);
 /* "41 s", "6 min 10 s", "3 h 12 min". */
 void duration_write(double seconds, char out[32]);
+/* "2026-11-23 01:24 UTC" of seconds since 1970; "–" for none. */
+void time_write(double seconds, char out[32]);
 /* Width of a text at the figures' 12 px in DejaVu Sans, the widest of their fonts; headings take 1.26 times it. */
 double text_width(const char *text);
 
@@ -171,7 +173,7 @@ void theme_resolve(const struct report *report, const char *css, struct strbuf *
 /* Cell colour for a share 0 … 1 (cividis, dark blue to yellow), and whether its text must be light. */
 void cell_color(double share, char out[8], bool *light_text);
 
-/* ---- parts of the page (report_tables.c, report_html.c) ---- */
+/* ---- parts of the page (report_summary.c, report_tables.c) ---- */
 
 void page_summary(struct report *report, struct strbuf *out);
 void page_trials(struct report *report, struct strbuf *out);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* ---- text ---- */
 
@@ -110,6 +111,13 @@ void duration_write(double seconds, char out[32]) {
         snprintf(out, 32, "%lld min %lld s", whole / 60, whole % 60);
     else
         snprintf(out, 32, "%lld h %lld min", whole / 3600, whole / 60 % 60);
+}
+
+void time_write(double seconds, char out[32]) {
+    time_t whole = (time_t)seconds;
+    struct tm broken;
+    if (seconds <= 0 || !gmtime_r(&whole, &broken) || !strftime(out, 32, "%Y-%m-%d %H:%M UTC", &broken))
+        lvs_copy(out, 32, "–");
 }
 
 /* ---- elements ---- */

@@ -91,7 +91,7 @@ static void add_best(const struct watch *watch, struct strbuf *out) {
 static void add_eta(const struct watch *watch, double now, struct strbuf *out) {
     char eta[32], error[32];
     if (!isfinite(watch->eta)) {
-        strbuf_add(out, "not known until a trial is done");
+        strbuf_add(out, "not known yet");
         return;
     }
     duration_write(fmax(watch->eta - fmax(now - watch->results.changed, 0), 0), eta);
@@ -151,7 +151,9 @@ static void worker_line(struct page *page, const struct watch *watch, const stru
         page_line(page, text);
         return;
     }
-    if (worker->step >= 0 && worker->n_steps > 0)
+    if (worker->step >= worker->n_steps && worker->n_steps > 0)
+        lvs_copy(step, sizeof step, "evaluating");
+    else if (worker->step >= 0 && worker->n_steps > 0)
         snprintf(step, sizeof step, "%d/%d %3d%%", worker->step, worker->n_steps,
                  (int)(100.0 * worker->step / worker->n_steps));
     if (isfinite(worker->steps_per_second)) number_write(worker->steps_per_second, 3, speed);

@@ -66,7 +66,7 @@ static struct watch_worker *worker_of(struct watch *watch, int32_t rank) {
 static void take_running(struct watch *watch, const struct replay *replay, const struct result_row *row) {
     struct watch_worker *worker = worker_of(watch, row->record.worker);
     const struct trial_progress *progress = &replay->progress[row->trial.index];
-    if (worker->n_trials++ > 0) return; /* the first of a pack stands for all */
+    if (worker->n_trials++ > 0 && (worker->step >= 0 || !progress->n_told)) return; /* one of a pack stands for all */
     worker->trial = row->trial.index;
     worker->since = row->record.start_time;
     worker->n_steps = (int32_t)row->trial.settings.steps.value;
@@ -138,10 +138,28 @@ static int32_t measure_rate(const struct watch *watch, double *mean, double *dev
     return n;
 }
 
+/* Before the first trial is done: the mean of what the workers' steps say, which knows nothing of evaluation. */
+static int32_t measure_running(const struct watch *watch, double *mean, double *deviation) {
+    double sum = 0;
+    int32_t n = 0;
+    for (int32_t i = 0; i < watch->n_workers; i++) {
+        const struct watch_worker *worker = &watch->workers[i];
+        if (worker->trial < 0 || !(worker->steps_per_second > 0)) continue;
+        sum +=
+            worker->steps_per_second * (double)watch->results.rows[worker->trial].trial.price.step * worker->n_trials;
+        n++;
+    }
+    if (!n) return 0;
+    *mean = sum / n;
+    *deviation = NAN;
+    return n;
+}
+
 static void estimate(struct watch *watch) {
     double mean, deviation;
     watch->eta = watch->eta_error = NAN;
-    if (watch->flops_open <= 0 || !measure_rate(watch, &mean, &deviation)) return;
+    if (watch->flops_open <= 0) return;
+    if (!measure_rate(watch, &mean, &deviation) && !measure_running(watch, &mean, &deviation)) return;
     int32_t open = watch->count[TRIAL_RUNNING] + watch->count[TRIAL_PENDING];
     int32_t at_work = watch->n_workers < open ? watch->n_workers : open;
     watch->eta = watch->flops_open / (mean * (at_work > 0 ? at_work : 1));

@@ -93,43 +93,44 @@ static bool pack_together(const struct trial_state *a, const struct trial_state 
     return a->evaluate_only == b->evaluate_only && x->context == y->context && x->batch == y->batch &&
            x->padding == y->padding && x->head == y->head && x->lora_targets == y->lora_targets &&
            x->decimals == y->decimals && memcmp(&x->stride, &y->stride, sizeof x->stride) == 0 &&
-           x->head != HEAD_WEIGHT;
+           lora_padded_rank(x->lora_rank) == lora_padded_rank(y->lora_rank) && x->head != HEAD_WEIGHT;
 }
 
+/* Where packing changes no bit, packs are narrower when workers would be idle. */
 static int32_t pack_limit(const struct coordinator *c) {
     if (!c->options.pack_spread) return c->options.pack;
-    int32_t waiting = c->queue_tail - c->queue_head;
+    int32_t waiting = c->n_queue + 1; /* the first is taken already */
     int32_t even = (waiting + c->n_alive - 1) / (c->n_alive > 0 ? c->n_alive : 1);
-    return even < c->options.pack ? (even > 0 ? even : 1) : c->options.pack;
+    return even < c->options.pack ? even : c->options.pack;
 }
 
-/* A trial that failed on this worker gives way to the next one in the queue. */
-static void give_way(struct coordinator *c, int32_t worker) {
-    int32_t *queue = c->queue + c->queue_head;
-    if (c->n_alive < 2 || c->queue_tail - c->queue_head < 2 || coordinator_at(c, queue[0])->avoid != worker) return;
-    if (coordinator_at(c, queue[1])->avoid == worker) return;
-    int32_t first = queue[0];
-    queue[0] = queue[1];
-    queue[1] = first;
+/* The next trial for a worker: the first of the queue, or the second when the first failed on this very worker. */
+static int32_t take_first(struct coordinator *c, int32_t worker) {
+    int32_t first = coordinator_dequeue(c);
+    if (coordinator_at(c, first)->avoid != worker || c->n_alive < 2 || c->n_queue == 0) return first;
+    int32_t second = coordinator_dequeue(c);
+    coordinator_enqueue(c, first);
+    return second;
+}
+
+static void give(struct coordinator *c, int32_t row, int32_t worker) {
+    struct worker_state *state = &c->workers[worker];
+    struct trial_state *trial = coordinator_at(c, row);
+    trial->attempts++;
+    trial->record.status = TRIAL_RUNNING;
+    trial->record.worker = worker;
+    state->open[state->n_assigned] = true;
+    state->assigned[state->n_assigned++] = row;
 }
 
 static void assign(struct coordinator *c, int32_t worker) {
     struct worker_state *state = &c->workers[worker];
-    give_way(c, worker);
-    int32_t limit = pack_limit(c);
-    const struct trial_state *first = coordinator_at(c, c->queue[c->queue_head]);
+    int32_t first = take_first(c, worker), limit = pack_limit(c);
     state->n_assigned = 0;
-    while (c->queue_head < c->queue_tail && state->n_assigned < limit) {
-        int32_t row = c->queue[c->queue_head];
-        if (state->n_assigned > 0 && !pack_together(first, coordinator_at(c, row))) break;
-        c->queue_head++;
-        coordinator_at(c, row)->queued = false;
-        coordinator_at(c, row)->attempts++;
-        coordinator_at(c, row)->record.status = TRIAL_RUNNING;
-        coordinator_at(c, row)->record.worker = worker;
-        state->open[state->n_assigned] = true;
-        state->assigned[state->n_assigned++] = row;
-    }
+    give(c, first, worker);
+    while (c->n_queue > 0 && state->n_assigned < limit &&
+           pack_together(coordinator_at(c, first), coordinator_at(c, c->queue[0].row)))
+        give(c, coordinator_dequeue(c), worker);
     state->n_open = state->n_assigned;
     state->phase = WORKER_BUSY;
     c->n_busy++;
@@ -145,7 +146,7 @@ static void assign(struct coordinator *c, int32_t worker) {
 static int32_t take_idle(struct coordinator *c) {
     int32_t n_workers = c->options.n_workers, *idle = c->idle;
     int32_t first = c->idle_head, second = (first + 1) % n_workers;
-    if (c->n_idle > 1 && coordinator_at(c, c->queue[c->queue_head])->avoid == idle[first]) {
+    if (c->n_idle > 1 && coordinator_at(c, c->queue[0].row)->avoid == idle[first]) {
         int32_t worker = idle[first];
         idle[first] = idle[second];
         idle[second] = worker;
@@ -156,7 +157,7 @@ static int32_t take_idle(struct coordinator *c) {
 }
 
 static void dispatch(struct coordinator *c) {
-    while (!c->stopping && c->n_idle > 0 && c->queue_head < c->queue_tail) {
+    while (!c->stopping && c->n_idle > 0 && c->n_queue > 0) {
         int32_t worker = take_idle(c);
         if (c->workers[worker].phase == WORKER_IDLE) assign(c, worker);
     }
@@ -211,7 +212,6 @@ static bool retry(struct coordinator *c, int32_t row, const struct record *recor
     memcpy(state->record.error, record->error, sizeof state->record.error);
     state->avoid = state->record.worker;
     coordinator_enqueue(c, row);
-    coordinator_sort_queue(c);
     return true;
 }
 

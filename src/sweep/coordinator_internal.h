@@ -24,6 +24,12 @@ struct worker_state {
     bool open[ASSIGNMENT_MAX];        /* no record yet */
 };
 
+/* The cost lies beside the row: the rows themselves are too far apart to be compared in a sort of many. */
+struct queued_trial {
+    __int128 cost; /* planned FLOPs */
+    int32_t row;
+};
+
 #define TRIALS_A_BLOCK 512
 struct coordinator {
     struct coordinator_options options;
@@ -40,8 +46,8 @@ struct coordinator {
     int32_t stage;       /* current one; -1 before the start */
     int32_t *stage_rows; /* [n_stage_rows] trials of the stage in enumeration order */
     int32_t n_stage_rows, n_open;
-    int32_t *queue; /* [queue_head, queue_tail) waiting trials, longest first */
-    int32_t queue_head, queue_tail, queue_capacity;
+    struct queued_trial *queue; /* [n_queue] heap of waiting trials, longest first */
+    int32_t n_queue, queue_capacity;
     int32_t best;
     int32_t n_run;          /* trials admitted so far, for trials_cap */
     int32_t n_failed_first; /* trials whose first attempt failed, while nothing succeeded */
@@ -61,6 +67,8 @@ struct coordinator_action *coordinator_emit(struct coordinator *coordinator, enu
 static inline struct trial_state *coordinator_at(const struct coordinator *c, int32_t row) {
     return &c->blocks[row / TRIALS_A_BLOCK][row % TRIALS_A_BLOCK];
 }
+/* Room in the look-up tables for n trials in all. */
+void coordinator_expect_trials(struct coordinator *coordinator, int64_t n);
 int32_t coordinator_append(struct coordinator *coordinator, const struct trial *trial);
 /* Row of a key, or -1. */
 int32_t coordinator_find_eval(const struct coordinator *coordinator, const char *eval_key);
@@ -70,7 +78,7 @@ int64_t coordinator_counted(const struct coordinator *coordinator, const struct 
 
 /* ---- queue ---- */
 void coordinator_enqueue(struct coordinator *coordinator, int32_t row);
-void coordinator_sort_queue(struct coordinator *coordinator);
+int32_t coordinator_dequeue(struct coordinator *coordinator); /* the longest; the queue must not be empty */
 
 /* ---- stages ---- */
 /* Opens stages from `stage` on until one has work to do or none is left. */

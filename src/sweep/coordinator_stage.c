@@ -56,7 +56,7 @@ static void admit_row(struct coordinator *c, int32_t row) {
     struct trial_state *state = coordinator_at(c, row);
     int64_t lost = state->record.flops_lost;
     state->reserved = state->trial.price.counted;
-    record_init(&state->record, &state->trial);
+    if (state->attempts > 0 || state->record.status != TRIAL_PENDING) record_init(&state->record, &state->trial);
     state->record.flops_lost = lost;
     state->attempts_before = state->attempts;
     state->admitted = true;
@@ -96,6 +96,7 @@ static void place_points(struct coordinator *c, const struct stage_points *point
     int32_t n_to_run = 0;
     c->stage_rows = lvs_realloc(c->stage_rows, (size_t)points->n * sizeof *c->stage_rows);
     c->n_stage_rows = points->n;
+    coordinator_expect_trials(c, (int64_t)c->n_trials + points->n);
     for (int32_t i = 0; i < points->n; i++) {
         int32_t row = row_of_point(c, &points->trials[i]);
         c->stage_rows[i] = row;
@@ -128,7 +129,6 @@ static enum lvs_status open_stage(struct coordinator *c, struct lvs_error *err) 
     LVS_TRY(c->planner.stage_points(c->planner.context, c->stage, from_best ? &best : NULL, ledger_left(&c->ledger),
                                     &points, err));
     place_points(c, &points);
-    coordinator_sort_queue(c);
     stage_points_free(&points);
     return LVS_OK;
 }

@@ -31,8 +31,12 @@ static void table_insert(struct coordinator *c, int32_t *table, int32_t row) {
     if (table[slot] < 0) table[slot] = row;
 }
 
-static void grow_tables(struct coordinator *c) {
-    c->table_size = c->table_size ? c->table_size * 2 : 1024;
+void coordinator_expect_trials(struct coordinator *c, int64_t n) {
+    uint32_t size = c->table_size ? c->table_size : 1024;
+    while ((int64_t)size <= 2 * n)
+        size *= 2;
+    if (size == c->table_size) return;
+    c->table_size = size;
     c->by_eval_key = lvs_realloc(c->by_eval_key, c->table_size * sizeof *c->by_eval_key);
     c->by_train_key = lvs_realloc(c->by_train_key, c->table_size * sizeof *c->by_train_key);
     memset(c->by_eval_key, 0xff, c->table_size * sizeof *c->by_eval_key);
@@ -48,7 +52,7 @@ int32_t coordinator_append(struct coordinator *c, const struct trial *trial) {
         c->blocks = lvs_realloc(c->blocks, (size_t)(c->n_blocks + 1) * sizeof(void *));
         c->blocks[c->n_blocks++] = lvs_calloc(TRIALS_A_BLOCK, sizeof(struct trial_state));
     }
-    if ((uint32_t)c->n_trials * 2 >= c->table_size) grow_tables(c);
+    coordinator_expect_trials(c, c->n_trials + 1);
     int32_t row = c->n_trials++;
     struct trial_state *state = coordinator_at(c, row);
     state->trial = *trial;
@@ -72,35 +76,36 @@ int64_t coordinator_counted(const struct coordinator *c, const struct record *re
     return record->flops_training + (c->options.count_evaluation ? record->flops_evaluation : 0);
 }
 
+/* ---- the queue: a heap, so that a retry in a long sweep costs no sort ---- */
+
+static bool goes_before(const struct queued_trial *a, const struct queued_trial *b) {
+    return a->cost != b->cost ? a->cost > b->cost : a->row < b->row;
+}
+
 void coordinator_enqueue(struct coordinator *c, int32_t row) {
-    if (c->queue_tail == c->queue_capacity) {
-        /* Room at the front first: a long sweep must not grow the array for ever. */
-        memmove(c->queue, c->queue + c->queue_head, (size_t)(c->queue_tail - c->queue_head) * sizeof *c->queue);
-        c->queue_tail -= c->queue_head;
-        c->queue_head = 0;
-        if (c->queue_tail * 2 >= c->queue_capacity) {
-            c->queue_capacity = c->queue_capacity ? c->queue_capacity * 2 : 64;
-            c->queue = lvs_realloc(c->queue, (size_t)c->queue_capacity * sizeof *c->queue);
-        }
+    if (c->n_queue == c->queue_capacity) {
+        c->queue_capacity = c->queue_capacity ? c->queue_capacity * 2 : 64;
+        c->queue = lvs_realloc(c->queue, (size_t)c->queue_capacity * sizeof *c->queue);
     }
-    c->queue[c->queue_tail++] = row;
-    coordinator_at(c, row)->queued = true;
+    struct trial_state *state = coordinator_at(c, row);
+    state->queued = true;
+    struct queued_trial entry = {.cost = (__int128)state->trial.price.training + state->trial.price.evaluation,
+                                 .row = row};
+    int32_t at = c->n_queue++;
+    for (; at > 0 && goes_before(&entry, &c->queue[(at - 1) / 2]); at = (at - 1) / 2)
+        c->queue[at] = c->queue[(at - 1) / 2];
+    c->queue[at] = entry;
 }
 
-static __int128 planned(const struct coordinator *c, int32_t row) {
-    const struct trial_price *price = &coordinator_at(c, row)->trial.price;
-    return (__int128)price->training + price->evaluation;
-}
-
-static int longest_first(const void *left, const void *right, void *context) {
-    const struct coordinator *c = context;
-    int32_t a = *(const int32_t *)left, b = *(const int32_t *)right;
-    __int128 cost_a = planned(c, a);
-    __int128 cost_b = planned(c, b);
-    if (cost_a != cost_b) return cost_a > cost_b ? -1 : 1;
-    return a < b ? -1 : a > b;
-}
-
-void coordinator_sort_queue(struct coordinator *c) {
-    qsort_r(c->queue + c->queue_head, (size_t)(c->queue_tail - c->queue_head), sizeof *c->queue, longest_first, c);
+int32_t coordinator_dequeue(struct coordinator *c) {
+    int32_t row = c->queue[0].row, at = 0;
+    struct queued_trial last = c->queue[--c->n_queue];
+    for (int32_t child; (child = 2 * at + 1) < c->n_queue; at = child) {
+        if (child + 1 < c->n_queue && goes_before(&c->queue[child + 1], &c->queue[child])) child++;
+        if (!goes_before(&c->queue[child], &last)) break;
+        c->queue[at] = c->queue[child];
+    }
+    if (c->n_queue > 0) c->queue[at] = last;
+    coordinator_at(c, row)->queued = false;
+    return row;
 }

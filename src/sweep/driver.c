@@ -11,6 +11,7 @@
 #include "lvsweep/log.h"
 
 #define PUBLISH_SECONDS 30.0
+#define TELL_SECONDS    5.0
 
 static enum lvs_status handle(struct driver *driver, const struct coordinator_event *event, struct lvs_error *err) {
     const struct coordinator_action *actions;
@@ -172,12 +173,33 @@ static void publish_now_and_then(struct driver *driver) {
     driver->changed = false;
 }
 
+/* For `watch`: how far the running trials are, now and then. Nothing that resuming or results.h5 needs. */
+static enum lvs_status note_progress(struct driver *driver, struct lvs_error *err) {
+    double now = clock_now();
+    if (now - driver->told < TELL_SECONDS) return LVS_OK;
+    driver->told = now;
+    for (int32_t w = 0; w < driver->n_workers; w++) {
+        const struct progress *progress = &driver->progress[w];
+        if (progress->n_steps <= 0 || progress->trial < 0 || progress->trial >= driver->results.n_rows) continue;
+        const struct record *record = &driver->results.rows[progress->trial].record;
+        if (record->status != TRIAL_RUNNING || record->steps_done == progress->step) continue;
+        struct journal_event event = journal_event_make(JOURNAL_PROGRESS);
+        event.index = progress->trial;
+        event.step = progress->step;
+        event.value = progress->loss;
+        LVS_TRY(journal_append(driver->journal, &event, err));
+        LVS_TRY(results_apply(&driver->results, &event, err));
+    }
+    return LVS_OK;
+}
+
 static enum lvs_status turn(struct driver *driver, struct backoff *backoff, struct lvs_error *err) {
     bool had_something = false;
     LVS_TRY(take_messages(driver, &had_something, err));
     if (!driver->stopping && stop_requested()) LVS_TRY(begin_stop(driver, "stopping", err));
     if (!driver->stopping && clock_now() >= driver->deadline)
         LVS_TRY(begin_stop(driver, "the time limit is near", err));
+    LVS_TRY(note_progress(driver, err));
     LVS_TRY(journal_flush(driver->journal, err));
     LVS_TRY(send_outgoing(driver, err));
     publish_now_and_then(driver);

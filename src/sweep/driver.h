@@ -23,11 +23,11 @@ struct driver {
     int32_t n_inbox, inbox_capacity;
     struct outgoing *outgoing;
     int32_t n_outgoing, outgoing_capacity;
-    struct worker_hello *hellos; /* [n_workers] */
-    bool *has_hello, *is_lost;   /* [n_workers] */
-    struct progress *progress;   /* [n_workers] last words */
-    double started, published, busy_seconds;
-    double deadline; /* seconds since 1970 at which the sweep stops itself, resumable */
+    struct worker_hello *hellos;                   /* [n_workers] */
+    bool *has_hello, *is_lost;                     /* [n_workers] */
+    struct progress *progress;                     /* [n_workers] last words */
+    double started, published, told, busy_seconds; /* told: progress was journaled */
+    double deadline;                               /* seconds since 1970 at which the sweep stops itself, resumable */
     int32_t n_retries, n_settled;
     bool gave_up;           /* nothing succeeded anywhere */
     bool stopping, changed; /* changed: something to publish */

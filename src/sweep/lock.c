@@ -1,10 +1,10 @@
 /* One sweep an output folder. OUTPUT/lock names the owner; its modification time is a heartbeat. Only link,
  * rename and times are used, which NFS keeps; a lock is stale when its owner is known to be dead, when the same job was
  * restarted, or when the heartbeat is older than LOCK_STALE_SECONDS. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,10 +19,12 @@
 #define LOCK_STALE_SECONDS  120.0
 #define LOCK_BEAT_SECONDS   20.0
 #define LOCK_TEXT_MAX_BYTES 4096
+#define LOCK_ATTEMPTS       20 /* 100 ms apart: a killed owner may still be on its way out */
 
 struct lock_owner {
     char host[64], boot[64], job[64];
     long pid;
+    long long start; /* of the process, clock ticks since boot; 0 = not known */
     int restart;
     double since, beat; /* seconds since 1970 */
 };
@@ -35,6 +37,27 @@ static void read_line(const char *path, char *out, size_t capacity) {
     fclose(file);
 }
 
+/* When a living process of this machine started, in clock ticks since boot; 0 = it is gone, or dead and not yet reaped.
+ */
+static long long process_start(long pid) {
+    char path[64], line[1024];
+    snprintf(path, sizeof path, "/proc/%ld/stat", pid);
+    read_line(path, line, sizeof line);
+    const char *rest = strrchr(line, ')'); /* the name before it may hold anything */
+    char state = 'X';
+    long long start = 0;
+    if (!rest || sscanf(rest + 1, " %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %lld",
+                        &state, &start) != 2)
+        return 0;
+    return state == 'Z' || state == 'X' ? 0 : start;
+}
+
+static bool process_is_gone(const struct lock_owner *owner) {
+    if (owner->pid <= 0 || !file_exists("/proc/self/stat")) return false;
+    long long start = process_start(owner->pid);
+    return start == 0 || (owner->start > 0 && start != owner->start);
+}
+
 static struct lock_owner own_identity(void) {
     struct lock_owner own = {.pid = (long)getpid(), .since = clock_now()};
     const char *job = getenv("SLURM_JOB_ID"), *restart = getenv("SLURM_RESTART_COUNT");
@@ -42,6 +65,7 @@ static struct lock_owner own_identity(void) {
     read_line("/proc/sys/kernel/random/boot_id", own.boot, sizeof own.boot);
     lvs_copy(own.job, sizeof own.job, job ? job : "");
     own.restart = restart ? atoi(restart) : 0;
+    own.start = process_start(own.pid);
     return own;
 }
 
@@ -57,13 +81,14 @@ static bool read_owner(const char *path, struct lock_owner *out) {
     out->since = out->beat;
     json_t *document = json_loads(text, 0, NULL);
     const char *host = "?", *boot = "", *job = "";
-    json_int_t pid = 0;
-    json_unpack(document, "{s?s, s?s, s?s, s?I, s?i, s?F}", "host", &host, "boot", &boot, "job", &job, "pid", &pid,
-                "restart", &out->restart, "since", &out->since);
+    json_int_t pid = 0, start = 0;
+    json_unpack(document, "{s?s, s?s, s?s, s?I, s?I, s?i, s?F}", "host", &host, "boot", &boot, "job", &job, "pid", &pid,
+                "start", &start, "restart", &out->restart, "since", &out->since);
     lvs_copy(out->host, sizeof out->host, host);
     lvs_copy(out->boot, sizeof out->boot, boot);
     lvs_copy(out->job, sizeof out->job, job);
     out->pid = (long)pid;
+    out->start = start;
     json_decref(document);
     free(text);
     return true;
@@ -73,7 +98,7 @@ static bool read_owner(const char *path, struct lock_owner *out) {
 static const char *stale_reason(const struct lock_owner *owner, const struct lock_owner *own) {
     bool same_host = strcmp(owner->host, own->host) == 0;
     if (same_host && owner->boot[0] && strcmp(owner->boot, own->boot) != 0) return "its machine was restarted";
-    if (same_host && owner->pid > 0 && kill((pid_t)owner->pid, 0) != 0 && errno == ESRCH) return "its process is gone";
+    if (same_host && process_is_gone(owner)) return "its process is gone";
     if (own->job[0] && strcmp(owner->job, own->job) == 0 && own->restart > owner->restart)
         return "its job was requeued and this is the restart";
     if (own->since - owner->beat > LOCK_STALE_SECONDS) return "its heartbeat is older than two minutes";
@@ -96,10 +121,10 @@ static enum lvs_status write_owner(const char *path, const struct lock_owner *ow
     char text[LOCK_TEXT_MAX_BYTES];
     int fd = fault_fails("lock_open") ? -1 : open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (fd < 0) return lvs_fail(err, LVS_OUTPUT, "%s: cannot create: %s", path, strerror(errno));
-    int length = snprintf(
-        text, sizeof text,
-        "{\"host\": \"%s\", \"pid\": %ld, \"boot\": \"%s\", \"job\": \"%s\", \"restart\": %d, \"since\": %.3f}\n",
-        own->host, own->pid, own->boot, own->job, own->restart, own->since);
+    int length = snprintf(text, sizeof text,
+                          "{\"host\": \"%s\", \"pid\": %ld, \"start\": %lld, \"boot\": \"%s\", \"job\": \"%s\", "
+                          "\"restart\": %d, \"since\": %.3f}\n",
+                          own->host, own->pid, own->start, own->boot, own->job, own->restart, own->since);
     bool written = !fault_fails("lock_write") && write(fd, text, (size_t)length) == length && fsync(fd) == 0;
     int reason = errno;
     close(fd);
@@ -131,22 +156,42 @@ static void break_stale(const char *path, const struct lock_owner *stale, long o
     unlink(aside);
 }
 
+/* What killed runs of this output left half made. */
+static void remove_leftovers(const char *output) {
+    static const char *const prefixes[] = {"lock.new.", "lock.stale.", RESULTS_FILE ".tmp.", "best.new"};
+    DIR *entries = opendir(output);
+    if (!entries) return;
+    for (struct dirent *entry; (entry = readdir(entries));) {
+        char path[LVS_PATH_MAX];
+        for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
+            if (strncmp(entry->d_name, prefixes[i], strlen(prefixes[i])) == 0 &&
+                file_join(path, output, entry->d_name, NULL) == LVS_OK)
+                unlink(path);
+    }
+    closedir(entries);
+}
+
 enum lvs_status lock_take(const char *output, bool force, struct sweep_lock *out, struct lvs_error *err) {
     struct lock_owner own = own_identity(), owner;
     *out = (struct sweep_lock){0};
     char path[LVS_PATH_MAX];
     LVS_TRY(file_join(path, output, "lock", err));
-    for (int attempt = 0; attempt < 3; attempt++) {
+    for (int attempt = 0; attempt < LOCK_ATTEMPTS; attempt++) {
         bool exists;
         LVS_TRY(create(path, &own, &exists, err));
         if (!exists) {
             lvs_copy(out->path, sizeof out->path, path);
             out->beat = own.since;
+            remove_leftovers(output);
             return LVS_OK;
         }
         if (!read_owner(path, &owner)) continue; /* it was released meanwhile */
         const char *reason = force ? "--break-lock was given" : stale_reason(&owner, &own);
-        if (!reason) return refuse(path, &owner, err);
+        if (!reason && strcmp(owner.host, own.host) != 0) break;
+        if (!reason) {
+            nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+            continue;
+        }
         log_warning("%s of host %s, pid %ld is broken: %s", path, owner.host, owner.pid, reason);
         break_stale(path, &owner, own.pid);
     }

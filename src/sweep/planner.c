@@ -66,9 +66,8 @@ static enum lvs_status resolve_fill(const struct sweep_planner *planner, int32_t
 
 /* On the CPU a pack gives the bits of its trials alone, and its width is nobody's business; elsewhere it is in the key.
  */
-static int32_t pack_width(const struct sweep_planner *planner) {
-    bool exact = strcmp(planner->facts->backend, "cpu") == 0;
-    return exact || planner->config->pack < 1 ? 1 : planner->config->pack;
+static bool packs_are_exact(const struct sweep_facts *facts) {
+    return strcmp(facts->backend, "cpu") == 0;
 }
 
 static enum lvs_status point_make(const struct sweep_planner *planner, int32_t stage, const struct trial *best,
@@ -78,7 +77,7 @@ static enum lvs_status point_make(const struct sweep_planner *planner, int32_t s
     out->settings = *settings;
     out->stage = stage;
     out->parent = best ? best->index : -1;
-    out->pack_width = pack_width(planner);
+    out->pack_width = packs_are_exact(planner->facts) || planner->config->pack < 1 ? 1 : planner->config->pack;
     if (best && strcmp(settings->from_adapter, "best") == 0)
         lvs_copy(out->parent_name, sizeof out->parent_name, best->name);
     LVS_TRY(resolve_fill(planner, stage, budget_left, &out->settings, err));
@@ -157,7 +156,7 @@ void coordinator_options_make(const struct config *config, const struct sweep_fa
         .retries = config->retries,
         .quarantine_after = config->quarantine_after,
         .pack = config->pack > 0 ? config->pack : 1,
-        .pack_spread = strcmp(facts->backend, "cpu") == 0,
+        .pack_spread = packs_are_exact(facts),
         .n_channel = facts->material.set.n_channel,
     };
     lvs_copy(out->metric, sizeof out->metric, config->metric);

@@ -220,6 +220,7 @@ static void link_best(const struct driver *driver) {
     unlink(fresh);
     if (symlink(target, fresh) != 0 || fault_rename("best_link", fresh, path) != 0)
         log_warning("%s: cannot make the link: %s", path, strerror(errno));
+    unlink(fresh);
 }
 
 static void driver_free(struct driver *driver) {

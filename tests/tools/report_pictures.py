@@ -24,7 +24,7 @@ def main():
             page.write_text(text.replace("</head>", f"<style>{style}</style></head>"))
             subprocess.run([chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
                             f"--user-data-dir={name}/profile", f"--screenshot={path.absolute()}",
-                            "--window-size=1120,1500", "--force-device-scale-factor=0.8",
+                            "--window-size=1120,1420", "--force-device-scale-factor=0.8",
                             *(["--blink-settings=preferredColorScheme=0"] if is_dark else []),
                             page.as_uri()], check=True, stderr=subprocess.DEVNULL)
             print(path, path.stat().st_size, "bytes")

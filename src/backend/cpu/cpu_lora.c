@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "cpu_dropout.h"
-#include "cpu_skinny.h"
+#include "cpu_tile.h"
 
 enum {
     DROP_ROWS = 16,    /* rows whose dropped input is held at once */
@@ -36,6 +36,57 @@ static float *adapter_grads(const struct lora_pass *pass, int32_t slot) {
     return pass->adapters->grads + pass->layout->adapter[slot] * pass->adapters->stride;
 }
 
+/* c [m][n_out] = alpha · a [m][k] · b [k][ldb], b padded to whole lanes. */
+static void project(int64_t m, int64_t n_out, int64_t k, float alpha, const float *a, int64_t lda, const float *b,
+                    int64_t ldb, float *c, int64_t ldc) {
+    cpu_tile_product(&(struct tile_product){.rows = m,
+                                            .columns = n_out,
+                                            .terms = k,
+                                            .a = a,
+                                            .a_row = lda,
+                                            .a_term = 1,
+                                            .b = b,
+                                            .ldb = ldb,
+                                            .c = c,
+                                            .ldc = ldc,
+                                            .scale = alpha,
+                                            .padded = true});
+}
+
+/* c [m][n] += alpha · a [m][k] · b [k][n] */
+static void expand(int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda, const float *b,
+                   int64_t ldb, float *c, int64_t ldc) {
+    cpu_tile_product(&(struct tile_product){.rows = m,
+                                            .columns = n,
+                                            .terms = k,
+                                            .a = a,
+                                            .a_row = lda,
+                                            .a_term = 1,
+                                            .b = b,
+                                            .ldb = ldb,
+                                            .c = c,
+                                            .ldc = ldc,
+                                            .scale = alpha,
+                                            .accumulate = true});
+}
+
+/* c [k][n] += a [m][k]ᵀ · b [m][n] */
+static void outer(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b, int64_t ldb, float *c,
+                  int64_t ldc) {
+    cpu_tile_product(&(struct tile_product){.rows = k,
+                                            .columns = n,
+                                            .terms = m,
+                                            .a = a,
+                                            .a_row = 1,
+                                            .a_term = lda,
+                                            .b = b,
+                                            .ldb = ldb,
+                                            .c = c,
+                                            .ldc = ldc,
+                                            .scale = 1,
+                                            .accumulate = true});
+}
+
 static void transpose(int64_t rows, int64_t cols, const float *source, int64_t ld_source, float *target,
                       int64_t ld_target) {
     for (int64_t i = 0; i < rows; i++)
@@ -57,11 +108,11 @@ static void a_forward_block(const struct lora_pass *pass, int32_t slot, int32_t 
                             const float *at, const float *x, float *dropped, float *xa) {
     const struct lora_site *site = &pass->group->site[site_index];
     const struct pack_layout *layout = pass->layout;
-    int64_t n_in = site->n_in, lanes = cpu_lanes_round(site->rank), block = layout->row_block;
+    int64_t n_in = site->n_in, lanes = cpu_tile_padded(site->rank), block = layout->row_block;
     float *target = xa + row * pass->width + (int64_t)site_index * site->rank;
     struct dropout dropout = cpu_dropout_make(pass->adapters, layout->adapter[slot], site->site_id);
     if (dropout.probability <= 0) {
-        cpu_skinny_project(block, site->rank, n_in, 1, x + row * n_in, n_in, at, lanes, target, pass->width);
+        project(block, site->rank, n_in, 1, x + row * n_in, n_in, at, lanes, target, pass->width);
         return;
     }
     for (int64_t begin = 0; begin < block; begin += DROP_ROWS) {
@@ -70,8 +121,7 @@ static void a_forward_block(const struct lora_pass *pass, int32_t slot, int32_t 
             cpu_dropout_apply(&dropout, global - (int64_t)slot * layout->slot_rows, 0, n_in, x + global * n_in,
                               dropped + i * n_in);
         }
-        cpu_skinny_project(DROP_ROWS, site->rank, n_in, 1, dropped, n_in, at, lanes, target + begin * pass->width,
-                           pass->width);
+        project(DROP_ROWS, site->rank, n_in, 1, dropped, n_in, at, lanes, target + begin * pass->width, pass->width);
     }
 }
 
@@ -80,7 +130,7 @@ void cpu_lora_a_forward(struct device *device, const struct pack_layout *layout,
     if (group->n == 0) return;
     double start = cpu_profile_start(device);
     struct lora_pass pass = pass_make(layout, adapters, group);
-    int64_t n_in = group->site[0].n_in, lanes = cpu_lanes_round(group->site[0].rank);
+    int64_t n_in = group->site[0].n_in, lanes = cpu_tile_padded(group->site[0].rank);
     size_t matrix = cpu_align((size_t)(n_in * lanes) * sizeof(float)),
            rows = cpu_align((size_t)(DROP_ROWS * n_in) * sizeof(float));
     int64_t n_matrices = (int64_t)layout->n_slots * group->n, blocks = layout->slot_rows / layout->row_block;
@@ -136,10 +186,10 @@ void cpu_lora_b_forward(struct device *device, const struct pack_layout *layout,
             for (int64_t block = 0; block < blocks; block++) {
                 const struct lora_site *site = &group->site[i % group->n];
                 int64_t slot = i / group->n, row = slot * layout->slot_rows + block * layout->row_block;
-                cpu_skinny_expand(layout->row_block, site->n_out, rank, adapters->scale[layout->adapter[slot]],
-                                  xa + row * pass.width + (i % group->n) * rank, pass.width,
-                                  (const float *)(scratch + (size_t)i * matrix), site->n_out,
-                                  (float *)y + row * ld_y + site->column, ld_y);
+                expand(layout->row_block, site->n_out, rank, adapters->scale[layout->adapter[slot]],
+                       xa + row * pass.width + (i % group->n) * rank, pass.width,
+                       (const float *)(scratch + (size_t)i * matrix), site->n_out,
+                       (float *)y + row * ld_y + site->column, ld_y);
             }
     }
     count_flops(device, &pass, false, 1);
@@ -161,8 +211,8 @@ static void b_gradient_tile(const struct lora_pass *pass, int32_t slot, int32_t 
         memset(sum, 0, sizeof sum);
         for (int64_t row = first; row < first + pass->layout->slot_rows; row += GRAD_ROWS) {
             int64_t rows = cpu_min(GRAD_ROWS, first + pass->layout->slot_rows - row);
-            cpu_skinny_outer(rows, columns, ranks, xa + row * pass->width + site_index * rank + r, pass->width,
-                             dy + row * ld_dy + site->column + column, ld_dy, sum, GRAD_COLUMNS);
+            outer(rows, columns, ranks, xa + row * pass->width + site_index * rank + r, pass->width,
+                  dy + row * ld_dy + site->column + column, ld_dy, sum, GRAD_COLUMNS);
         }
         for (int64_t i = 0; i < columns; i++)
             for (int64_t j = 0; j < ranks; j++)
@@ -175,9 +225,8 @@ static void b_backward_block(const struct lora_pass *pass, int32_t slot, int32_t
                              const float *b, const float *dy, int64_t ld_dy, float *t) {
     const struct lora_site *site = &pass->group->site[site_index];
     float scale = pass->adapters->scale[pass->layout->adapter[slot]];
-    cpu_skinny_project(pass->layout->row_block, site->rank, site->n_out, scale, dy + row * ld_dy + site->column, ld_dy,
-                       b, cpu_lanes_round(site->rank), t + row * pass->width + (int64_t)site_index * site->rank,
-                       pass->width);
+    project(pass->layout->row_block, site->rank, site->n_out, scale, dy + row * ld_dy + site->column, ld_dy, b,
+            cpu_tile_padded(site->rank), t + row * pass->width + (int64_t)site_index * site->rank, pass->width);
 }
 
 /* B with its columns padded to whole lanes. */
@@ -191,7 +240,7 @@ void cpu_lora_b_backward(struct device *device, const struct pack_layout *layout
     if (group->n == 0) return;
     double start = cpu_profile_start(device);
     struct lora_pass pass = pass_make(layout, adapters, group);
-    int64_t rank = group->site[0].rank, lanes = cpu_lanes_round(rank), widest = 0;
+    int64_t rank = group->site[0].rank, lanes = cpu_tile_padded(rank), widest = 0;
     for (int32_t i = 0; i < group->n; i++)
         widest = group->site[i].n_out > widest ? group->site[i].n_out : widest;
     size_t matrix = cpu_align((size_t)(lanes * widest) * sizeof(float));
@@ -247,8 +296,8 @@ static void a_gradient_tile(const struct lora_pass *pass, int32_t slot, int32_t 
             source = dropped;
             ld = GRAD_COLUMNS;
         }
-        cpu_skinny_outer(rows, columns, site->rank, t + row * pass->width + (int64_t)site_index * site->rank,
-                         pass->width, source, ld, grad, n_in);
+        outer(rows, columns, site->rank, t + row * pass->width + (int64_t)site_index * site->rank, pass->width, source,
+              ld, grad, n_in);
     }
 }
 
@@ -263,13 +312,12 @@ static void a_backward_block(const struct lora_pass *pass, int32_t slot, int64_t
         int64_t n_in = site->n_in;
         struct dropout dropout = cpu_dropout_make(pass->adapters, layout->adapter[slot], site->site_id);
         if (dropout.probability <= 0) {
-            cpu_skinny_expand(layout->row_block, n_in, site->rank, 1, factors, pass->width, a, n_in, dx + row * n_in,
-                              n_in);
+            expand(layout->row_block, n_in, site->rank, 1, factors, pass->width, a, n_in, dx + row * n_in, n_in);
             continue;
         }
         for (int64_t j = 0; j < layout->row_block; j++) {
             memset(part, 0, (size_t)n_in * sizeof *part);
-            cpu_skinny_expand(1, n_in, site->rank, 1, factors + j * pass->width, pass->width, a, n_in, part, n_in);
+            expand(1, n_in, site->rank, 1, factors + j * pass->width, pass->width, a, n_in, part, n_in);
             cpu_dropout_apply(&dropout, row + j - (int64_t)slot * layout->slot_rows, 0, n_in, part, part);
             cpu_axpy(1, part, dx + (row + j) * n_in, n_in);
         }

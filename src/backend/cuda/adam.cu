@@ -9,7 +9,6 @@
 __global__ void gradient_norm_kernel(const int32_t *adapter_of, const float *grads, int64_t stride, int64_t n_params,
                                      double *partial) {
     __shared__ double room[ADAM_THREADS];
-    dependency_wait();
     const float *g = grads + adapter_of[blockIdx.y] * stride;
     double sum = 0;
     for (int i = 0; i < 8; i++) {
@@ -59,7 +58,6 @@ __global__ void adam_kernel(const int32_t *adapter_of, struct adapters adapters,
                             const double *partial) {
     __shared__ double room[ADAM_THREADS];
     __shared__ struct adam_constants constants;
-    dependency_wait();
     int32_t adapter = adapter_of[blockIdx.y], step = adapters.step[adapter];
     double sum = 0;
     for (unsigned i = threadIdx.x; i < gridDim.x; i += ADAM_THREADS)

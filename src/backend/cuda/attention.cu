@@ -43,7 +43,6 @@ void cuda_attention_backward(struct device *device, const struct pack_layout *la
 /* A warp a (row, head). */
 template <typename T>
 __global__ void delta_kernel(struct attention_map map, const T *out, const T *dout, float *delta) {
-    dependency_wait();
     int64_t pair = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32;
     if (pair >= static_cast<int64_t>(map.n_rows) * map.n_heads) return;
     float sum = 0;
@@ -56,7 +55,6 @@ __global__ void delta_kernel(struct attention_map map, const T *out, const T *do
 /* Eight columns a thread, LANES threads a head. */
 template <int LANES>
 __global__ void delta_vector_kernel(int64_t pairs, const bf16 *out, const bf16 *dout, float *delta) {
-    dependency_wait();
     int64_t at = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x, pair = at / LANES;
     float sum = 0;
     if (pair < pairs) {
@@ -97,7 +95,6 @@ void attention_delta(struct device *device, const struct attention_map *map, con
 /* One block a row. */
 template <typename T>
 __global__ void kv_store_kernel(struct attention_map map, const T *qkv, T *k, T *v, int32_t capacity) {
-    dependency_wait();
     int64_t row = blockIdx.x;
     int32_t position = row_position(map, row), kv_width = map.n_kv_heads * map.head_size;
     if (position < 0) return;

@@ -248,7 +248,6 @@ __global__ void __launch_bounds__(FLASH_THREADS, HEAD == 64 ? 3 : 2)
     flash_backward_kernel(struct attention_map map, struct backward_arrays arrays) {
     extern __shared__ __align__(128) unsigned char shared[];
     __shared__ float room[4 * FLASH_TILE];
-    dependency_wait();
     int32_t n_tiles = static_cast<int32_t>(gridDim.z) / 2, place = static_cast<int32_t>(blockIdx.z) / 2;
     if (blockIdx.z % 2 == 0)
         keys_backward<HEAD>(map, arrays, place, shared_address(shared), room);
@@ -259,7 +258,6 @@ __global__ void __launch_bounds__(FLASH_THREADS, HEAD == 64 ? 3 : 2)
 /* dK and dV: the query heads of each key/value head added in order; rows outside sequences become zeros. A thread eight
  * columns of one row. */
 __global__ void fold_kernel(struct attention_map map, struct backward_arrays arrays) {
-    dependency_wait();
     int64_t row = blockIdx.x;
     int32_t size = map.head_size, kv_width = map.n_kv_heads * size, q_width = map.n_heads * size;
     bool outside = row_position(map, row) < 0;

@@ -117,7 +117,6 @@ __global__ void __launch_bounds__(CACHED_WARPS * 32)
     cached_flash_kernel(struct attention_map map, struct cached_arrays arrays) {
     extern __shared__ __align__(128) unsigned char shared[];
     constexpr uint32_t TILE = CACHED_TOKENS * HEAD * 2;
-    dependency_wait();
     int32_t row = static_cast<int32_t>(blockIdx.x), kv_head = static_cast<int32_t>(blockIdx.y);
     int32_t sequence = row_sequence(map, row), warp = static_cast<int32_t>(threadIdx.x) / 32;
     int32_t lane = static_cast<int32_t>(threadIdx.x) % 32, first_head = kv_head * map.group;
@@ -182,7 +181,6 @@ __global__ void __launch_bounds__(CACHED_WARPS * 32)
 
 /* ---- any head size ---- */
 template <typename T> __global__ void cached_append_kernel(struct attention_map map, struct cached_arrays arrays) {
-    dependency_wait();
     int32_t row = static_cast<int32_t>(blockIdx.x), sequence = row_sequence(map, row);
     if (sequence < 0) return;
     const T *own =
@@ -196,11 +194,11 @@ template <typename T> __global__ void cached_append_kernel(struct attention_map 
     }
 }
 
-/* A block a (row, head): scores in shared memory [length_bound + 1], then weights, then the sum, a thread a column. */
+/* A block a (row, head): scores in shared memory [length_bound + 1 and a vector's slack], then weights, then the sum, a
+ * thread a column. */
 template <typename T> __global__ void cached_plain_kernel(struct attention_map map, struct cached_arrays arrays) {
     extern __shared__ float scores[];
     __shared__ float room[32];
-    dependency_wait();
     int32_t row = static_cast<int32_t>(blockIdx.x), head = static_cast<int32_t>(blockIdx.y), size = map.head_size;
     int32_t sequence = row_sequence(map, row), thread = static_cast<int32_t>(threadIdx.x);
     T *out = static_cast<T *>(arrays.out) + (static_cast<int64_t>(row) * map.n_heads + head) * size;
@@ -246,7 +244,7 @@ static void plain(struct device *device, const struct attention_map *map, const 
     dim3 grid(static_cast<unsigned>(map->n_rows), static_cast<unsigned>(map->n_heads));
     kernel_launch(device, "attention_cached", cached_append_kernel<T>, map->n_rows, 128, 0, *map, *arrays);
     kernel_launch(device, "attention_cached", cached_plain_kernel<T>, grid, 128,
-                  (static_cast<size_t>(length_bound) + 1) * sizeof(float), *map, *arrays);
+                  (static_cast<size_t>(length_bound) + 8) * sizeof(float), *map, *arrays);
 }
 
 template <int HEAD>

@@ -104,7 +104,6 @@ __global__ void __launch_bounds__(FLASH_THREADS)
     flash_forward_kernel(struct attention_map map, const bf16 *qkv, bf16 *out, float *lse) {
     extern __shared__ __align__(128) unsigned char shared[];
     constexpr uint32_t TILE = FLASH_TILE * HEAD * 2;
-    dependency_wait();
     uint32_t base = shared_address(shared), stage0 = base + MT * TILE;
     int32_t head = static_cast<int32_t>(blockIdx.x), tile = static_cast<int32_t>(gridDim.z - 1 - blockIdx.z);
     int64_t row = sequence_row(map, static_cast<int32_t>(blockIdx.y));
@@ -167,7 +166,6 @@ __global__ void __launch_bounds__(FLASH_THREADS)
 
 /* Rows outside sequences give zero. */
 __global__ void outside_zero_kernel(struct attention_map map, bf16 *out, float *lse) {
-    dependency_wait();
     int64_t row = blockIdx.x;
     if (row_position(map, row) >= 0) return;
     int32_t width = map.n_heads * map.head_size;

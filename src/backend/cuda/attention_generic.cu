@@ -45,7 +45,6 @@ __device__ __forceinline__ bool warp_place(const struct attention_map &map, int3
 
 template <typename T>
 __global__ void forward_generic_kernel(struct attention_map map, const T *qkv, T *out, float *lse) {
-    dependency_wait();
     int64_t row;
     int32_t head;
     if (!warp_place(map, map.n_heads, &row, &head)) return;
@@ -76,7 +75,6 @@ __global__ void forward_generic_kernel(struct attention_map map, const T *qkv, T
 template <typename T>
 __global__ void backward_query_kernel(struct attention_map map, const T *qkv, const float *lse, const float *delta,
                                       const T *dout, T *dqkv) {
-    dependency_wait();
     int64_t row;
     int32_t head;
     if (!warp_place(map, map.n_heads, &row, &head)) return;
@@ -99,7 +97,6 @@ __global__ void backward_query_kernel(struct attention_map map, const T *qkv, co
 template <typename T>
 __global__ void backward_key_kernel(struct attention_map map, const T *qkv, const float *lse, const float *delta,
                                     const T *dout, T *dqkv) {
-    dependency_wait();
     int64_t row;
     int32_t kv_head;
     if (!warp_place(map, map.n_kv_heads, &row, &kv_head)) return;

@@ -9,7 +9,6 @@
 __global__ void batch_gather_kernel(const int32_t *adapter_of, int32_t n_sequences, int32_t context, int32_t slot_rows,
                                     struct batch_call call) {
     __shared__ int32_t room[GATHER_THREADS / 32];
-    dependency_wait();
     int32_t slot = static_cast<int32_t>(blockIdx.x), adapter = adapter_of[slot], counted = 0;
     const int32_t *order = call.order + static_cast<int64_t>(adapter) * call.order_stride +
                            static_cast<int64_t>(call.step[adapter]) * call.batch;
@@ -44,7 +43,6 @@ void cuda_batch_gather(struct device *device, const struct pack_layout *layout, 
 
 /* One block a row; 16-byte pieces when the row is made of them, else elements. */
 template <typename T> __global__ void gather_rows_kernel(int32_t cols, const T *x, const int32_t *index, T *out) {
-    dependency_wait();
     const T *source = x + static_cast<int64_t>(index[blockIdx.x]) * cols;
     T *target = out + static_cast<int64_t>(blockIdx.x) * cols;
     for (int32_t i = static_cast<int32_t>(threadIdx.x); i < cols; i += static_cast<int32_t>(blockDim.x))
@@ -71,7 +69,6 @@ void cuda_gather_rows(struct device *device, int32_t count, int32_t cols, const 
 __global__ void loss_reduce_kernel(const int32_t *adapter_of, int32_t slot_rows, const float *row_loss,
                                    const float *label_weight, const int32_t *step, int32_t table_stride, float *table) {
     __shared__ double room[REDUCE_THREADS];
-    dependency_wait();
     int32_t slot = static_cast<int32_t>(blockIdx.x), adapter = adapter_of[slot];
     const float *losses = row_loss + static_cast<int64_t>(slot) * slot_rows;
     double sum = 0;
@@ -95,7 +92,6 @@ void cuda_loss_reduce(struct device *device, const struct pack_layout *layout, c
 }
 
 __global__ void step_advance_kernel(int32_t n_slots, const int32_t *adapter_of, int32_t *step) {
-    dependency_wait();
     int32_t slot = static_cast<int32_t>(blockIdx.x * blockDim.x + threadIdx.x);
     if (slot < n_slots) step[adapter_of[slot]] += 1;
 }

@@ -38,8 +38,8 @@ struct device {
     struct scratch *scratch;
     struct profile *profile; /* NULL unless profiling */
     struct tuning *tuning;
-    bool capturing, overlap; /* overlap: dependent launches begin before their predecessor has drained */
-    int32_t n_graphs;        /* live */
+    bool capturing;
+    int32_t n_graphs; /* live */
     double flops, flops_before_capture;
     struct pending_copy pending;
     struct lvs_error error; /* the first failure since the last synchronize; status LVS_OK when none */
@@ -111,8 +111,7 @@ static inline int64_t ceil_div(int64_t a, int64_t b) {
 }
 
 /* ---- launching ---- */
-/* Launches `kernel` and keeps a failure under `name`. Kernels begin with dependency_wait() (kernel_common.cuh), so a
- * launch may overlap its predecessor's end. */
+/* Launches `kernel` and keeps a failure under `name`. */
 template <typename... Parameters, typename... Arguments>
 void kernel_launch(struct device *device, const char *name, void (*kernel)(Parameters...), dim3 grid, dim3 block,
                    size_t shared, Arguments... arguments) {
@@ -122,16 +121,11 @@ void kernel_launch(struct device *device, const char *name, void (*kernel)(Param
             cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared));
         if (!device_check(device, raised, name)) return;
     }
-    cudaLaunchAttribute attribute = {};
-    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attribute.val.programmaticStreamSerializationAllowed = 1;
     cudaLaunchConfig_t config = {};
     config.gridDim = grid;
     config.blockDim = block;
     config.dynamicSmemBytes = shared;
     config.stream = device->stream;
-    config.attrs = &attribute;
-    config.numAttrs = device->overlap && device->profile == nullptr ? 1 : 0;
     profile_start(device, name);
     device_check(device, cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), name);
     profile_stop(device);

@@ -73,7 +73,6 @@ enum lvs_status cuda_open(const struct device_options *options, struct device **
     device->multiprocessors = properties.multiProcessorCount;
     device->major = properties.major;
     device->shared_limit = static_cast<int32_t>(properties.sharedMemPerBlockOptin);
-    device->overlap = properties.major >= 9 && getenv("X_NOPDL") == nullptr;
     device->scratch = scratch_create();
     device->tuning = tuning_create();
     enum lvs_status status = handles_create(device, err);

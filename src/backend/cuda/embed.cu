@@ -11,7 +11,6 @@ void cuda_embed(struct device *device, const struct pack_layout *layout, const s
 /* A thread owns a column and adds the rows one after another, so equal ids are summed in row order. */
 template <typename T>
 __global__ void embed_backward_kernel(int32_t n_rows, int32_t cols, const int32_t *ids, const T *dx, float *dtable) {
-    dependency_wait();
     int32_t col = static_cast<int32_t>(blockIdx.x * blockDim.x + threadIdx.x);
     if (col >= cols) return;
     for (int64_t row = 0; row < n_rows; row++)

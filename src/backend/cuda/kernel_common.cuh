@@ -8,17 +8,6 @@
 
 using bf16 = __nv_bfloat16;
 
-/* A launch may begin before its predecessor has ended (programmatic dependent launch): wait for its results, and let
- * the successor's blocks be set up meanwhile. Nothing before this call may touch global memory. */
-__device__ __forceinline__ void dependency_wait() {
-#if __CUDA_ARCH__ >= 900
-    cudaGridDependencySynchronize();
-#ifdef X_TRIGGER
-    cudaTriggerProgrammaticLaunchCompletion();
-#endif
-#endif
-}
-
 /* ---- conversions ---- */
 __device__ __forceinline__ float to_float(float x) {
     return x;

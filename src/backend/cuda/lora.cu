@@ -8,7 +8,6 @@
 template <typename T>
 __global__ void lora_a_forward_kernel(struct row_map rows, struct adapters adapters, struct lora_group group,
                                       const T *x, float *xa) {
-    dependency_wait();
     int32_t row = static_cast<int32_t>(blockIdx.x), lane = static_cast<int32_t>(threadIdx.x) % 32;
     int32_t adapter = rows.adapter[row / rows.slot_rows], rank = group.site[0].rank, columns = group.n * rank;
     float probability = dropout_probability(adapters, adapter);
@@ -34,7 +33,6 @@ __global__ void lora_a_forward_kernel(struct row_map rows, struct adapters adapt
 template <typename T>
 __global__ void lora_b_forward_kernel(struct row_map rows, struct adapters adapters, struct lora_group group,
                                       const float *xa, int32_t ld_y, T *y) {
-    dependency_wait();
     const struct lora_site &site = group.site[blockIdx.y];
     int32_t row = static_cast<int32_t>(blockIdx.x), adapter = rows.adapter[row / rows.slot_rows];
     const float *b = adapters.params + adapter * adapters.stride + site.b_offset;
@@ -54,7 +52,6 @@ __global__ void lora_b_forward_kernel(struct row_map rows, struct adapters adapt
 template <typename T>
 __global__ void lora_t_kernel(struct row_map rows, struct adapters adapters, struct lora_group group, const T *dy,
                               int32_t ld_dy, float *t) {
-    dependency_wait();
     int32_t row = static_cast<int32_t>(blockIdx.x), lane = static_cast<int32_t>(threadIdx.x) % 32;
     int32_t adapter = rows.adapter[row / rows.slot_rows], rank = group.site[0].rank, columns = group.n * rank;
     for (int32_t c = static_cast<int32_t>(threadIdx.x) / 32; c < columns; c += LORA_THREADS / 32) {
@@ -73,7 +70,6 @@ __global__ void lora_t_kernel(struct row_map rows, struct adapters adapters, str
 template <typename T>
 __global__ void lora_grad_b_kernel(struct row_map rows, struct adapters adapters, struct lora_group group, const T *dy,
                                    int32_t ld_dy, const float *xa) {
-    dependency_wait();
     const struct lora_site &site = group.site[blockIdx.y];
     int32_t element = static_cast<int32_t>(blockIdx.x * blockDim.x + threadIdx.x), rank = site.rank;
     if (element >= site.n_out * rank) return;
@@ -93,7 +89,6 @@ __global__ void lora_grad_b_kernel(struct row_map rows, struct adapters adapters
 template <typename T>
 __global__ void lora_grad_a_kernel(struct row_map rows, struct adapters adapters, struct lora_group group,
                                    const float *t, const T *x) {
-    dependency_wait();
     const struct lora_site &site = group.site[blockIdx.y];
     int32_t element = static_cast<int32_t>(blockIdx.x * blockDim.x + threadIdx.x), rank = site.rank;
     if (element >= site.n_in * rank) return;
@@ -117,7 +112,6 @@ __global__ void lora_grad_a_kernel(struct row_map rows, struct adapters adapters
 template <typename T>
 __global__ void lora_dx_kernel(struct row_map rows, struct adapters adapters, struct lora_group group, const float *t,
                                T *dx) {
-    dependency_wait();
     int32_t row = static_cast<int32_t>(blockIdx.x), adapter = rows.adapter[row / rows.slot_rows];
     int32_t rank = group.site[0].rank, n_in = group.site[0].n_in;
     float probability = dropout_probability(adapters, adapter);

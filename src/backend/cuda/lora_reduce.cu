@@ -41,7 +41,6 @@ __global__ void __launch_bounds__(REDUCE_ELEMENTS *REDUCE_GROUPS)
     lora_reduce_kernel(const int32_t *adapter_of, float *grads, int64_t stride, struct lora_segments segments,
                        int32_t n_partials, const float *partial) {
     __shared__ float room[REDUCE_GROUPS][REDUCE_ELEMENTS];
-    dependency_wait();
     int32_t group = static_cast<int32_t>(threadIdx.y);
     int64_t element = static_cast<int64_t>(blockIdx.x) * REDUCE_ELEMENTS + threadIdx.x;
     int32_t length = (n_partials + REDUCE_GROUPS - 1) / REDUCE_GROUPS;

@@ -69,7 +69,6 @@ __device__ __forceinline__ float2 row_softmax(const T *logits, const float *bias
 template <typename T, typename G, int N, bool GRADIENT>
 __global__ void __launch_bounds__(ROW_THREADS) row_loss_kernel(struct chunk_view view, const T *all, G *gradients) {
     __shared__ float2 room[ROW_THREADS / 32];
-    dependency_wait();
     int64_t row = view.row + blockIdx.x, slot = row / view.slot_rows;
     const T *logits = all + static_cast<int64_t>(blockIdx.x) * view.vocabulary;
     G *target = gradients + static_cast<int64_t>(blockIdx.x) * view.vocabulary;
@@ -126,7 +125,6 @@ __device__ __forceinline__ float words_sum(const uint4 &words, float shift) {
 template <bool GRADIENT>
 __global__ void __launch_bounds__(ROW_THREADS) row_loss_fast_kernel(struct chunk_view view, bf16 *all) {
     __shared__ float2 room[ROW_THREADS / 32];
-    dependency_wait();
     int64_t row = view.row + blockIdx.x;
     int32_t pieces = static_cast<int32_t>(view.vocabulary / 8), label = view.labels[row];
     uint4 *words = reinterpret_cast<uint4 *>(all + static_cast<int64_t>(blockIdx.x) * view.vocabulary);
@@ -200,7 +198,6 @@ __global__ void __launch_bounds__(ROW_THREADS) row_loss_fast_kernel(struct chunk
 
 /* A thread a column: rows in order; a slot's first row starts its sum. */
 template <typename T> __global__ void bias_gradient_kernel(struct chunk_view view, const T *dlogits) {
-    dependency_wait();
     int64_t col = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
     if (col >= view.vocabulary) return;
     float sum = 0;
@@ -257,7 +254,6 @@ static void dx_product(struct device *device, const struct loss_call *call, cons
 
 /* Slices of the vocabulary summed in ascending order. */
 __global__ void slices_add_kernel(int64_t count, int32_t slices, const float *partial, bf16 *out) {
-    dependency_wait();
     int64_t at = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * 8;
     if (at >= count) return;
     float sum[8] = {};

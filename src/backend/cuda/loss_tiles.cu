@@ -43,7 +43,6 @@ void loss_tiles_place(struct chunk_view *view, void *memory) {
  * them all. */
 __global__ void __launch_bounds__(TILE_THREADS) tile_flag_kernel(struct chunk_view view, struct tile_arrays arrays) {
     __shared__ uint8_t seen[TILE_THREADS / 32][32];
-    dependency_wait();
     int32_t first = static_cast<int32_t>(blockIdx.y) * BLOCK_ROWS, valid = min(BLOCK_ROWS, view.rows - first);
     int32_t lane = static_cast<int32_t>(threadIdx.x) % 32, warp = static_cast<int32_t>(threadIdx.x) / 32;
     int32_t tile = static_cast<int32_t>(blockIdx.x) * 32 + lane;
@@ -67,7 +66,6 @@ __global__ void __launch_bounds__(TILE_THREADS) tile_flag_kernel(struct chunk_vi
 /* One block a row block: the tiles that matter, in ascending order. */
 __global__ void __launch_bounds__(TILE_THREADS) tile_list_kernel(struct tile_arrays arrays) {
     __shared__ int32_t counts[TILE_THREADS / 32], before;
-    dependency_wait();
     int32_t thread = static_cast<int32_t>(threadIdx.x);
     int64_t base = static_cast<int64_t>(blockIdx.x) * arrays.n_tiles;
     if (thread == 0) before = 0;
@@ -129,7 +127,6 @@ __global__ void __launch_bounds__(TILE_THREADS)
     __shared__ __align__(16) bf16 gradients[BLOCK_ROWS * (STEP + 8)], head[STEP * (BLOCK_COLUMNS + 8)];
     __shared__ float sums[BLOCK_ROWS], weights[BLOCK_ROWS];
     __shared__ int32_t labels[BLOCK_ROWS];
-    dependency_wait();
     int32_t first = static_cast<int32_t>(blockIdx.y) * BLOCK_ROWS, valid = min(BLOCK_ROWS, view.rows - first);
     int32_t column = static_cast<int32_t>(blockIdx.x) * BLOCK_COLUMNS, thread = static_cast<int32_t>(threadIdx.x);
     int32_t warp = thread / 32, lane = thread % 32;

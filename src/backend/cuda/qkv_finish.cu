@@ -52,7 +52,6 @@ __global__ void __launch_bounds__(768)
     qkv_finish_kernel(struct row_map map, struct attention_shape shape, struct lora_group group,
                       struct rope_tables rope, struct finish_arrays arrays) {
     __shared__ float xa[FINISH_ROWS * LVS_MAX_SITES * RANK];
-    dependency_wait();
     int32_t half = shape.head_size / 2, thread = static_cast<int32_t>(threadIdx.x);
     int32_t head = thread * 2 / half, in_head = thread * 2 % half, columns = group.n * RANK;
     int32_t first = head * shape.head_size + in_head, second = first + half, s = site_of(group, first);

@@ -15,38 +15,52 @@ struct finish_backward_arrays {
     int32_t width;
 };
 
-/* Rows of dqkv turned back: to memory where that changed them, and to the tile [ROWS][ld]; rows beyond the slot become
- * zeros there. */
-__device__ __forceinline__ void rows_turn(const struct attention_shape &shape, const struct rope_tables &rope,
+/* The block's rows of dqkv as they are into the tile [ROWS][ld], zeros beyond the slot; and their cosines and sines,
+ * [ROWS][head_size/2] each. */
+__device__ __forceinline__ void rows_load(const struct attention_shape &shape, const struct rope_tables &rope,
                                           const struct finish_backward_arrays &arrays, int64_t row, int32_t valid,
-                                          bf16 *tile, int32_t ld) {
-    int32_t half = shape.head_size / 2, pieces = half / 8, per_row = arrays.width / 16;
-#pragma unroll 2
-    for (int32_t at = static_cast<int32_t>(threadIdx.x); at < ROWS * per_row; at += FINISH_WARPS * 32) {
-        int32_t r = at / per_row, piece = at % per_row, head = piece / pieces, in_head = piece % pieces * 8;
-        int32_t first = head * shape.head_size + in_head;
-        float a[8] = {}, b[8] = {};
-        if (r < valid) {
-            bf16 *source = arrays.dqkv + (row + r) * arrays.width + first;
-            load8(source, a);
-            load8(source + half, b);
-            if (head < shape.n_heads + shape.n_kv_heads) {
-                float cosine[8], sine[8];
-                int64_t place = static_cast<int64_t>(rope.position[row + r]) * half + in_head;
-                load8(rope.cosine + place, cosine);
-                load8(rope.sine + place, sine);
+                                          bf16 *tile, int32_t ld, float *cosine, float *sine) {
+    int32_t half = shape.head_size / 2, pieces = arrays.width / 8, angles = half / 4;
+    for (int32_t at = static_cast<int32_t>(threadIdx.x); at < ROWS * pieces; at += FINISH_WARPS * 32) {
+        int32_t r = at / pieces, col = at % pieces * 8;
+        copy_async(shared_address(tile + r * ld + col), arrays.dqkv + (r < valid ? (row + r) * arrays.width + col : 0),
+                   r < valid);
+    }
+    for (int32_t at = static_cast<int32_t>(threadIdx.x); at < valid * angles; at += FINISH_WARPS * 32) {
+        int32_t r = at / angles, i = at % angles * 4;
+        int64_t place = static_cast<int64_t>(rope.position[row + r]) * half + i;
+        copy_async(shared_address(cosine + r * half + i), rope.cosine + place, true);
+        copy_async(shared_address(sine + r * half + i), rope.sine + place, true);
+    }
+    copy_async_commit();
+}
+
+/* dq and dk turned back, in the tile and in memory. */
+__device__ __forceinline__ void rows_turn(const struct attention_shape &shape,
+                                          const struct finish_backward_arrays &arrays, int64_t row, int32_t valid,
+                                          bf16 *tile, int32_t ld, const float *cosine, const float *sine) {
+    int32_t half = shape.head_size / 2, pieces = half / 8, per_row = (shape.n_heads + shape.n_kv_heads) * pieces;
+#pragma unroll 1
+    for (int32_t at = static_cast<int32_t>(threadIdx.x); at < valid * per_row; at += FINISH_WARPS * 32) {
+        int32_t r = at / per_row, piece = at % per_row, in_head = piece % pieces * 8;
+        int32_t first = piece / pieces * shape.head_size + in_head;
+        bf16 *low = tile + r * ld + first, *high = low + half;
+        float a[8], b[8], c[8], s[8];
+        load8(low, a);
+        load8(high, b);
+        load8(cosine + r * half + in_head, c);
+        load8(sine + r * half + in_head, s);
 #pragma unroll
-                for (int i = 0; i < 8; i++) {
-                    float x = a[i] * cosine[i] + b[i] * sine[i];
-                    b[i] = b[i] * cosine[i] - a[i] * sine[i];
-                    a[i] = x;
-                }
-                store8(source, a);
-                store8(source + half, b);
-            }
+        for (int i = 0; i < 8; i++) {
+            float x = a[i] * c[i] + b[i] * s[i];
+            b[i] = b[i] * c[i] - a[i] * s[i];
+            a[i] = x;
         }
-        store8(tile + r * ld + first, a);
-        store8(tile + r * ld + first + half, b);
+        bf16 *target = arrays.dqkv + (row + r) * arrays.width + first;
+        store8(low, a);
+        store8(high, b);
+        store8(target, a);
+        store8(target + half, b);
     }
 }
 
@@ -196,7 +210,6 @@ __global__ void __launch_bounds__(FINISH_WARPS * 32, 2)
     extern __shared__ __align__(128) unsigned char shared[];
     __shared__ float xa[ROWS * LVS_MAX_SITES * NR * 8];
     constexpr int COLUMNS = LVS_MAX_SITES * NR * 8;
-    dependency_wait();
     __shared__ struct lora_site sites[LVS_MAX_SITES];
     bf16 *tile = reinterpret_cast<bf16 *>(shared);
     int32_t ld = arrays.width + 8, rank = group.site[0].rank, columns = group.n * rank;
@@ -214,9 +227,12 @@ __global__ void __launch_bounds__(FINISH_WARPS * 32, 2)
     for (int32_t at = static_cast<int32_t>(threadIdx.x); at < ROWS * columns; at += FINISH_WARPS * 32)
         xa[at] = at < valid * columns ? arrays.xa[row * columns + at] : 0.0f;
     float *matrix = room + FINISH_WARPS * ROWS * COLUMNS;
+    float *cosine = matrix + arrays.partial_total, *sine = cosine + ROWS * shape.head_size / 2;
     b_stage(group, params, matrix);
-    rows_turn(shape, rope, arrays, row, valid, tile, ld);
+    rows_load(shape, rope, arrays, row, valid, tile, ld, cosine, sine);
     copy_async_wait<0>();
+    __syncthreads();
+    rows_turn(shape, arrays, row, valid, tile, ld, cosine, sine);
     __syncthreads();
     int64_t block = static_cast<int64_t>(blockIdx.y) * gridDim.x + blockIdx.x;
     float *partial = arrays.partial + block * arrays.partial_total;
@@ -231,12 +247,13 @@ __global__ void __launch_bounds__(FINISH_WARPS * 32, 2)
     t_store<NR>(rank, columns, valid, scale, room, arrays.t + row * columns);
 }
 
-/* Bytes of the block's rows, of the warps' shares of t and of B. */
-static size_t finish_shared(int32_t width, const struct lora_group *group) {
-    size_t tile = static_cast<size_t>(ROWS) * static_cast<size_t>(width + 8) * sizeof(bf16);
+/* Bytes of the block's rows, of the warps' shares of t, of B and of the angles. */
+static size_t finish_shared(const struct attention_shape *shape, const struct lora_group *group) {
+    size_t tile = static_cast<size_t>(ROWS) * static_cast<size_t>(attention_qkv_width(shape) + 8) * sizeof(bf16);
     size_t rank_tiles = group->site[0].rank <= 8 ? 1 : 2;
     size_t room = static_cast<size_t>(FINISH_WARPS) * ROWS * LVS_MAX_SITES * rank_tiles * 8 * sizeof(float);
-    return tile + room + static_cast<size_t>(lora_segments_b(group).total) * sizeof(float);
+    size_t angles = static_cast<size_t>(ROWS) * static_cast<size_t>(shape->head_size);
+    return tile + room + (static_cast<size_t>(lora_segments_b(group).total) + angles) * sizeof(float);
 }
 
 template <int NR>
@@ -245,7 +262,7 @@ static void launch(struct device *device, const struct pack_layout *layout, cons
                    const struct finish_backward_arrays *arrays) {
     dim3 grid(static_cast<unsigned>(lora_partials(layout)), static_cast<unsigned>(layout->n_slots));
     kernel_launch(device, "qkv_finish_backward", qkv_finish_backward_kernel<NR>, grid, FINISH_WARPS * 32,
-                  finish_shared(arrays->width, group), row_map_make(layout), *shape, *group, *rope, *arrays);
+                  finish_shared(shape, group), row_map_make(layout), *shape, *group, *rope, *arrays);
 }
 
 static bool group_fits(const struct device *device, const struct attention_shape *shape,
@@ -254,7 +271,7 @@ static bool group_fits(const struct device *device, const struct attention_shape
         if (group->site[s].n_out % 16 != 0 || group->site[s].column % 8 != 0) return false;
     }
     return group->n > 0 && shape->head_size % 16 == 0 &&
-           finish_shared(attention_qkv_width(shape), group) + 16384 <= static_cast<size_t>(device->shared_limit);
+           finish_shared(shape, group) + 16384 <= static_cast<size_t>(device->shared_limit);
 }
 
 void cuda_qkv_finish_backward(struct device *device, const struct pack_layout *layout,

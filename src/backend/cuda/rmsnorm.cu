@@ -10,7 +10,6 @@ template <typename T, int CHUNKS>
 __global__ void __launch_bounds__(ROW_WARPS * 32)
     rmsnorm_forward_kernel(int32_t n_rows, int32_t cols, const T *x, const float *gain, float epsilon, T *y,
                            float *rstd) {
-    dependency_wait();
     int32_t lane = static_cast<int32_t>(threadIdx.x) % 32;
     int64_t row = static_cast<int64_t>(blockIdx.x) * ROW_WARPS + threadIdx.x / 32;
     if (row >= n_rows) return;
@@ -43,7 +42,6 @@ template <typename T, int CHUNKS>
 __global__ void __launch_bounds__(ROW_WARPS * 32)
     rmsnorm_backward_kernel(int32_t n_rows, int32_t cols, const T *dy, const T *x, const float *gain, const float *rstd,
                             T *dx) {
-    dependency_wait();
     int32_t lane = static_cast<int32_t>(threadIdx.x) % 32;
     int64_t row = static_cast<int64_t>(blockIdx.x) * ROW_WARPS + threadIdx.x / 32;
     if (row >= n_rows) return;
@@ -81,7 +79,6 @@ template <typename T>
 __global__ void rmsnorm_forward_wide_kernel(int32_t cols, const T *x, const float *gain, float epsilon, T *y,
                                             float *rstd) {
     __shared__ float room[32];
-    dependency_wait();
     int64_t start = static_cast<int64_t>(blockIdx.x) * cols;
     float sum = 0;
     for (int32_t col = static_cast<int32_t>(threadIdx.x); col < cols; col += static_cast<int32_t>(blockDim.x))
@@ -96,7 +93,6 @@ template <typename T>
 __global__ void rmsnorm_backward_wide_kernel(int32_t cols, const T *dy, const T *x, const float *gain,
                                              const float *rstd, T *dx) {
     __shared__ float room[32];
-    dependency_wait();
     int64_t start = static_cast<int64_t>(blockIdx.x) * cols;
     float sum = 0, scale = rstd[blockIdx.x];
     for (int32_t col = static_cast<int32_t>(threadIdx.x); col < cols; col += static_cast<int32_t>(blockDim.x))

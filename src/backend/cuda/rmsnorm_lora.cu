@@ -82,7 +82,6 @@ __global__ void __launch_bounds__(FORWARD_WARPS * 32)
     norm_lora_forward_kernel(struct row_map map, struct norm_arrays arrays, struct a_rows rows) {
     extern __shared__ __align__(128) unsigned char shared[];
     __shared__ float room[FORWARD_WARPS][TILE_ROWS][NT * 8];
-    dependency_wait();
     bf16 *tile = reinterpret_cast<bf16 *>(shared);
     int32_t ld = arrays.cols + 8, warp = static_cast<int32_t>(threadIdx.x) / 32;
     int32_t lane = static_cast<int32_t>(threadIdx.x) % 32;

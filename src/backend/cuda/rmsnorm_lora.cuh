@@ -37,6 +37,7 @@ struct norm_arrays {
     int64_t stride; /* of params */
     float epsilon;
     int32_t cols;
+    bool stages_a; /* backward: A's rows fit into shared memory */
 };
 
 static inline bool norm_lora_fits(int32_t cols, int32_t columns) {

@@ -29,11 +29,29 @@ __device__ __forceinline__ void tiles_load(const struct norm_arrays &arrays, con
     copy_async_commit();
 }
 
+/* What a block keeps in shared memory beside the tiles: A's rows [columns][ld] where they fit, and the norm's gain. */
+struct backward_stage {
+    float *a, *gain;
+    int32_t ld;
+};
+__device__ __forceinline__ void stage_load(const struct norm_arrays &arrays, const struct a_rows &rows,
+                                           const float *params, const struct backward_stage &stage) {
+    int32_t pieces = arrays.cols / 4, count = stage.a != nullptr ? rows.columns * pieces : 0;
+    for (int32_t at = static_cast<int32_t>(threadIdx.x); at < count; at += BACKWARD_WARPS * 32) {
+        int32_t c = at / pieces, col = at % pieces * 4;
+        copy_async(shared_address(stage.a + c * stage.ld + col), a_row(rows, params, c, arrays.cols) + col, true);
+    }
+    for (int32_t at = static_cast<int32_t>(threadIdx.x); at < pieces && arrays.gain != nullptr;
+         at += BACKWARD_WARPS * 32)
+        copy_async(shared_address(stage.gain + at * 4), arrays.gain + at * 4, true);
+}
+
 /* The tile of dy += t·A, warps taking n-tiles of 8 columns in turn; t [ROWS][NT·8]. The loops stay loops: code that
  * runs once a warp is fetched slower than it runs. */
 template <int NT>
 __device__ __forceinline__ void tile_add_ta(const float *t, const float *params, const struct a_rows &rows,
-                                            int32_t cols, const struct backward_tiles &tiles) {
+                                            int32_t cols, const struct backward_stage &stage,
+                                            const struct backward_tiles &tiles) {
     constexpr int STEPS = (NT + 1) / 2;
     int32_t lane = static_cast<int32_t>(threadIdx.x) % 32, g = lane / 4, pair = lane % 4 * 2;
     uint32_t main[ROWS / 16][STEPS][4], rest[ROWS / 16][STEPS][4];
@@ -42,7 +60,9 @@ __device__ __forceinline__ void tile_add_ta(const float *t, const float *params,
     for (int s = 0; s < STEPS; s++) {
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            a[s][i] = a_row(rows, params, s * 16 + pair + i % 2 + i / 2 * 8, cols);
+            int32_t column = s * 16 + pair + i % 2 + i / 2 * 8;
+            a[s][i] = a_row(rows, params, column, cols);
+            if (stage.a != nullptr && column < rows.columns) a[s][i] = stage.a + column * stage.ld;
 #pragma unroll
             for (int m = 0; m < ROWS / 16; m++) {
                 int c = s * 16 + pair + i / 2 * 8, r = m * 16 + g + i % 2 * 8;
@@ -52,7 +72,7 @@ __device__ __forceinline__ void tile_add_ta(const float *t, const float *params,
             }
         }
     }
-#pragma unroll 4
+#pragma unroll 2
     for (int32_t col = static_cast<int32_t>(threadIdx.x) / 32 * 8; col < cols; col += BACKWARD_WARPS * 8) {
         float sum[ROWS / 16][4] = {};
 #pragma unroll
@@ -61,7 +81,7 @@ __device__ __forceinline__ void tile_add_ta(const float *t, const float *params,
             uint32_t high[2], low[2];
 #pragma unroll
             for (int i = 0; i < 4; i++)
-                b[i] = a[s][i] != nullptr ? __ldg(a[s][i] + col + g) : 0.0f;
+                b[i] = a[s][i] != nullptr ? a[s][i][col + g] : 0.0f;
             split_bf16(b[0], b[1], &high[0], &low[0]);
             split_bf16(b[2], b[3], &high[1], &low[1]);
 #pragma unroll
@@ -84,8 +104,8 @@ __device__ __forceinline__ void tile_add_ta(const float *t, const float *params,
 /* The partial sum of grad A: xᵀ·(rstd·t), times gain. Warps take 16 columns in turn. */
 template <int NT>
 __device__ __forceinline__ void grad_a_store(const struct norm_arrays &arrays, const struct a_rows &rows,
-                                             const float *t, const float *rstd, const struct backward_tiles &tiles,
-                                             float *partial) {
+                                             const float *t, const float *rstd, const float *gains,
+                                             const struct backward_tiles &tiles, float *partial) {
     int32_t lane = static_cast<int32_t>(threadIdx.x) % 32, g = lane / 4, pair = lane % 4 * 2;
     uint32_t main[ROWS / 16][NT][2], rest[ROWS / 16][NT][2];
 #pragma unroll
@@ -113,7 +133,7 @@ __device__ __forceinline__ void grad_a_store(const struct norm_arrays &arrays, c
                 mma_step(sum[j], a, rest[step][j][0], rest[step][j][1]);
             }
         }
-        if (arrays.gain != nullptr) gain[0] = arrays.gain[first + g], gain[1] = arrays.gain[first + g + 8];
+        if (arrays.gain != nullptr) gain[0] = gains[first + g], gain[1] = gains[first + g + 8];
 #pragma unroll
         for (int j = 0; j < NT; j++) {
 #pragma unroll
@@ -145,7 +165,7 @@ __device__ __forceinline__ void residual_request(const struct norm_arrays &array
 /* Through the norm: dx += rstd·(g·dy − x·rstd²·mean(g·dy·x)), a warp a row. */
 template <int CHUNKS>
 __device__ __forceinline__ void row_end(const struct norm_arrays &arrays, int64_t row, const bf16 *x, const bf16 *dy,
-                                        float scale, const uint4 residual[CHUNKS]) {
+                                        const float *gain, float scale, const uint4 residual[CHUNKS]) {
     int32_t lane = static_cast<int32_t>(threadIdx.x) % 32;
     float dys[CHUNKS][8], sum = 0;
 #pragma unroll
@@ -155,7 +175,7 @@ __device__ __forceinline__ void row_end(const struct norm_arrays &arrays, int64_
         float values[8], g[8];
         load8(x + col, values);
         load8(dy + col, dys[c]);
-        load8(arrays.gain + col, g);
+        load8(gain + col, g);
 #pragma unroll
         for (int j = 0; j < 8; j++) {
             dys[c][j] *= g[j];
@@ -183,7 +203,6 @@ __global__ void __launch_bounds__(BACKWARD_WARPS * 32, NT <= 2 && CHUNKS <= 4 ? 
     lora_a_backward_kernel(struct row_map map, struct norm_arrays arrays, struct a_rows rows) {
     extern __shared__ __align__(128) unsigned char shared[];
     __shared__ __align__(16) float t[ROWS * NT * 8], rstd[ROWS];
-    dependency_wait();
     int32_t warp = static_cast<int32_t>(threadIdx.x) / 32, lane = static_cast<int32_t>(threadIdx.x) % 32;
     int32_t first = static_cast<int32_t>(blockIdx.x) * ROWS, valid = min(ROWS, map.slot_rows - first);
     int64_t row = static_cast<int64_t>(blockIdx.y) * map.slot_rows + first;
@@ -191,6 +210,11 @@ __global__ void __launch_bounds__(BACKWARD_WARPS * 32, NT <= 2 && CHUNKS <= 4 ? 
     tiles.ld = arrays.cols + 8;
     tiles.x = reinterpret_cast<bf16 *>(shared), tiles.dy = tiles.x + ROWS * tiles.ld;
     const float *params = arrays.params + map.adapter[blockIdx.y] * arrays.stride;
+    struct backward_stage stage;
+    stage.ld = arrays.cols + 8;
+    stage.gain = reinterpret_cast<float *>(tiles.dy + ROWS * tiles.ld);
+    stage.a = arrays.stages_a ? stage.gain + arrays.cols : nullptr;
+    stage_load(arrays, rows, params, stage);
     tiles_load(arrays, tiles, row, valid);
     for (int32_t at = static_cast<int32_t>(threadIdx.x); at < ROWS * NT * 8; at += BACKWARD_WARPS * 32) {
         int32_t r = at / (NT * 8), c = at % (NT * 8);
@@ -204,16 +228,17 @@ __global__ void __launch_bounds__(BACKWARD_WARPS * 32, NT <= 2 && CHUNKS <= 4 ? 
     if constexpr (NORM) residual_request<CHUNKS>(arrays, row, valid, residual);
     copy_async_wait<0>();
     __syncthreads();
-    tile_add_ta<NT>(t, params, rows, arrays.cols, tiles);
+    tile_add_ta<NT>(t, params, rows, arrays.cols, stage, tiles);
     int64_t block = static_cast<int64_t>(blockIdx.y) * gridDim.x + blockIdx.x;
-    grad_a_store<NT>(arrays, rows, t, rstd, tiles, arrays.partial + block * rows.columns * arrays.cols);
+    grad_a_store<NT>(arrays, rows, t, rstd, stage.gain, tiles, arrays.partial + block * rows.columns * arrays.cols);
+    __syncthreads(); /* dy's rows were changed by all warps */
 #pragma unroll
     for (int i = 0; i < ROWS / BACKWARD_WARPS; i++) {
         int32_t r = warp + i * BACKWARD_WARPS;
         if (r >= valid) continue;
         const bf16 *dy = tiles.dy + r * tiles.ld;
         if constexpr (NORM) {
-            row_end<CHUNKS>(arrays, row + r, tiles.x + r * tiles.ld, dy, rstd[r], residual[i]);
+            row_end<CHUNKS>(arrays, row + r, tiles.x + r * tiles.ld, dy, stage.gain, rstd[r], residual[i]);
         } else {
             for (int32_t col = lane * 8; col < arrays.cols; col += 256)
                 *reinterpret_cast<uint4 *>(arrays.dx + (row + r) * arrays.cols + col) =
@@ -223,19 +248,27 @@ __global__ void __launch_bounds__(BACKWARD_WARPS * 32, NT <= 2 && CHUNKS <= 4 ? 
 }
 
 static size_t backward_shared(int32_t cols) {
-    return static_cast<size_t>(2 * ROWS) * static_cast<size_t>(cols + 8) * sizeof(bf16);
+    return static_cast<size_t>(2 * ROWS) * static_cast<size_t>(cols + 8) * sizeof(bf16) +
+           static_cast<size_t>(cols) * sizeof(float);
 }
 
 template <int CHUNKS, int NT>
 static void launch(struct device *device, const struct pack_layout *layout, const struct norm_arrays *arrays,
                    const struct a_rows *rows) {
     dim3 grid(static_cast<unsigned>(lora_partials(layout)), static_cast<unsigned>(layout->n_slots));
+    struct norm_arrays staging = *arrays;
+    size_t shared = backward_shared(arrays->cols);
+    size_t staged = static_cast<size_t>(rows->columns) * static_cast<size_t>(arrays->cols + 8) * sizeof(float);
+    /* With A beside the tiles a multiprocessor holds one block: worth it while there are no more blocks than that. */
+    staging.stages_a = shared + staged + 8192 <= static_cast<size_t>(device->shared_limit) &&
+                       grid.x * grid.y <= static_cast<unsigned>(device->multiprocessors);
+    if (staging.stages_a) shared += staged;
     if (arrays->gain != nullptr)
         kernel_launch(device, "norm_lora_a_backward", lora_a_backward_kernel<CHUNKS, NT, true>, grid,
-                      BACKWARD_WARPS * 32, backward_shared(arrays->cols), row_map_make(layout), *arrays, *rows);
+                      BACKWARD_WARPS * 32, shared, row_map_make(layout), staging, *rows);
     else
         kernel_launch(device, "lora_a_backward", lora_a_backward_kernel<CHUNKS, NT, false>, grid, BACKWARD_WARPS * 32,
-                      backward_shared(arrays->cols), row_map_make(layout), *arrays, *rows);
+                      shared, row_map_make(layout), staging, *rows);
 }
 
 /* dx += gradient through x·Aᵀ (and the norm before it when there is a gain), and grad A. False: no kernel fits. */
@@ -264,14 +297,12 @@ bool lora_a_backward_fused(struct device *device, const struct pack_layout *layo
 
 /* norm(x) as forward wrote it. */
 __global__ void renorm_kernel(int32_t cols, const bf16 *x, const float *gain, const float *rstd, bf16 *y) {
-    dependency_wait();
     int64_t start = static_cast<int64_t>(blockIdx.x) * cols;
     float scale = rstd[blockIdx.x];
     for (int32_t col = static_cast<int32_t>(threadIdx.x); col < cols; col += static_cast<int32_t>(blockDim.x))
         y[start + col] = from_float<bf16>(gain[col] * (to_float(x[start + col]) * scale));
 }
 __global__ void renorm_float_kernel(int32_t cols, const float *x, const float *gain, const float *rstd, float *y) {
-    dependency_wait();
     int64_t start = static_cast<int64_t>(blockIdx.x) * cols;
     for (int32_t col = static_cast<int32_t>(threadIdx.x); col < cols; col += static_cast<int32_t>(blockDim.x))
         y[start + col] = gain[col] * (x[start + col] * rstd[blockIdx.x]);

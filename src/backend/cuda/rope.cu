@@ -9,7 +9,6 @@
 template <typename T>
 __global__ void bias_rope_kernel(struct attention_shape shape, const float *bias, struct rope_tables rope, float sign,
                                  T *qkv) {
-    dependency_wait();
     int32_t half = shape.head_size / 2, heads = shape.n_heads + 2 * shape.n_kv_heads;
     int64_t row = blockIdx.x;
     T *values = qkv + row * heads * shape.head_size;

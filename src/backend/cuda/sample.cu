@@ -6,7 +6,6 @@
 
 /* One block a row, in place: bias, and the repetition penalty once for every id of the sequence. */
 __global__ void __launch_bounds__(SAMPLE_THREADS) scores_prepare_kernel(struct sample_view view) {
-    dependency_wait();
     int64_t row = blockIdx.x, sequence = sample_sequence(view, row);
     if (sequence < 0) return;
     float *scores = view.logits + row * view.vocabulary;
@@ -37,7 +36,6 @@ __device__ __forceinline__ uint64_t later(uint64_t a, uint64_t b) {
 template <int N>
 __global__ void __launch_bounds__(SAMPLE_THREADS) highest_kernel(struct sample_view view, bool with_bias) {
     __shared__ uint64_t room[SAMPLE_THREADS / 32];
-    dependency_wait();
     int64_t row = blockIdx.x, sequence = sample_sequence(view, row);
     if (sequence < 0) {
         if (threadIdx.x == 0) view.ids[row] = 0;

@@ -191,7 +191,6 @@ __device__ void id_draw(const struct draw_row &row, double uniform, struct draw_
 
 __global__ void __launch_bounds__(SAMPLE_THREADS) draw_kernel(struct sample_view view) {
     __shared__ struct draw_room room;
-    dependency_wait();
     int64_t place = blockIdx.x, sequence = sample_sequence(view, place);
     if (sequence < 0) {
         if (threadIdx.x == 0) view.ids[place] = 0;

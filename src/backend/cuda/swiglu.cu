@@ -11,7 +11,6 @@ __device__ __forceinline__ float sigmoid(float x) {
 template <typename T>
 __global__ void __launch_bounds__(SWIGLU_THREADS)
     swiglu_forward_kernel(int64_t count, int32_t width, const T *gate_up, T *h) {
-    dependency_wait();
     uint32_t piece = blockIdx.x * SWIGLU_THREADS + threadIdx.x, pieces = static_cast<uint32_t>(width) / 8;
     int64_t i = static_cast<int64_t>(piece) * 8;
     if (i >= count) return;
@@ -28,7 +27,6 @@ __global__ void __launch_bounds__(SWIGLU_THREADS)
 template <typename T>
 __global__ void __launch_bounds__(SWIGLU_THREADS)
     swiglu_backward_kernel(int64_t count, int32_t width, const T *gate_up, const T *dh, T *d_gate_up) {
-    dependency_wait();
     uint32_t piece = blockIdx.x * SWIGLU_THREADS + threadIdx.x, pieces = static_cast<uint32_t>(width) / 8;
     int64_t i = static_cast<int64_t>(piece) * 8;
     if (i >= count) return;
@@ -49,7 +47,6 @@ __global__ void __launch_bounds__(SWIGLU_THREADS)
 
 /* Widths that are no multiple of 8. */
 template <typename T> __global__ void swiglu_forward_odd_kernel(int64_t count, int32_t width, const T *gate_up, T *h) {
-    dependency_wait();
     int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
     if (i >= count) return;
     int64_t place = i / width * 2 * width + i % width;
@@ -59,7 +56,6 @@ template <typename T> __global__ void swiglu_forward_odd_kernel(int64_t count, i
 
 template <typename T>
 __global__ void swiglu_backward_odd_kernel(int64_t count, int32_t width, const T *gate_up, const T *dh, T *d_gate_up) {
-    dependency_wait();
     int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
     if (i >= count) return;
     int64_t place = i / width * 2 * width + i % width;

@@ -13,7 +13,6 @@ __device__ __forceinline__ float source_value(const void *source, int64_t i, enu
 
 template <typename T>
 __global__ void convert_kernel(const void *source, enum tensor_type type, int64_t count, T *target) {
-    dependency_wait();
     int64_t stride = static_cast<int64_t>(gridDim.x) * blockDim.x;
     for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += stride)
         target[i] = from_float<T>(source_value(source, i, type));

@@ -12,7 +12,7 @@
 
 #include "cpu_dropout.h"
 #include "cpu_internal.h"
-#include "cpu_skinny.h"
+#include "cpu_tile.h"
 #include "cpu_vector.h"
 #include "lvsweep/rng.h"
 
@@ -95,36 +95,34 @@ static void sums_do_not_depend_on_alignment(void **state) {
     free(room);
 }
 
-static void skinny_products_handle_every_remainder(void **state) {
-    enum { M = 19, N = 45, K = 11, WIDE = 48 };
-    float a[M * K], b[K * WIDE] = {0}, c[M * N], tall[M * N], g[K * N];
+/* Every remainder of rows and columns, a read along rows or along columns, plain, added, and with b padded. */
+static void tile_products_handle_every_remainder(void **state) {
+    enum { ROWS = 19, COLUMNS = 45, TERMS = 23, WIDE = 48 };
+    float a[ROWS * TERMS], b[TERMS * WIDE], c[ROWS * WIDE];
     struct rng rng = rng_make(2, RNG_STREAM_TEST);
     (void)state;
-    for (int32_t i = 0; i < M * K; i++)
+    for (int32_t i = 0; i < ROWS * TERMS; i++)
         a[i] = (float)rng_normal(&rng);
-    for (int32_t i = 0; i < K * N; i++)
-        b[i / N * WIDE + i % N] = (float)rng_normal(&rng);
-    for (int32_t i = 0; i < M * N; i++)
-        tall[i] = (float)rng_normal(&rng);
-    memset(c, 0, sizeof c);
-    memset(g, 0, sizeof g);
-    cpu_skinny_project(M, N, K, 2, a, K, b, WIDE, c, N);
-    cpu_skinny_expand(M, N, K, -1, a, K, b, WIDE, c, N);
-    cpu_skinny_outer(M, N, K, a, K, tall, N, g, N);
-    for (int32_t i = 0; i < M; i++)
-        for (int32_t j = 0; j < N; j++) {
-            double sum = 0;
-            for (int32_t k = 0; k < K; k++)
-                sum += (double)a[i * K + k] * (double)b[k * WIDE + j];
-            assert_true(fabs(sum - (double)c[i * N + j]) < 1e-5);
-        }
-    for (int32_t k = 0; k < K; k++)
-        for (int32_t j = 0; j < N; j++) {
-            double sum = 0;
-            for (int32_t i = 0; i < M; i++)
-                sum += (double)a[i * K + k] * (double)tall[i * N + j];
-            assert_true(fabs(sum - (double)g[k * N + j]) < 1e-5);
-        }
+    for (int32_t i = 0; i < TERMS * WIDE; i++)
+        b[i] = (float)rng_normal(&rng);
+    for (int32_t at = 0; at < ROWS * COLUMNS * 8; at++) {
+        int32_t rows = at / 8 % ROWS + 1, columns = at / 8 / ROWS + 1;
+        bool turned = at & 1, add = at & 2, padded = at & 4;
+        struct tile_product product = {rows, columns, TERMS, a,     turned ? 1 : TERMS, turned ? ROWS : 1, b, WIDE, c,
+                                       WIDE, 0.5f,    add,   padded};
+        for (int32_t i = 0; i < ROWS * WIDE; i++)
+            c[i] = 3;
+        cpu_tile_product(&product);
+        for (int32_t row = 0; row < ROWS; row++)
+            for (int32_t column = 0; column < WIDE; column++) {
+                double sum = 0;
+                for (int32_t term = 0; term < TERMS; term++)
+                    sum += (double)a[turned ? term * ROWS + row : row * TERMS + term] * (double)b[term * WIDE + column];
+                bool inside = row < rows && column < columns;
+                double expected = inside ? 0.5 * sum + (add ? 3 : 0) : 3;
+                assert_true(fabs(expected - (double)c[row * WIDE + column]) < 1e-5);
+            }
+    }
 }
 
 static void dropout_is_a_pure_function_of_place(void **state) {
@@ -156,7 +154,7 @@ int main(void) {
         cmocka_unit_test(sigmoid_is_accurate),
         cmocka_unit_test(halves_are_widened_exactly),
         cmocka_unit_test(sums_do_not_depend_on_alignment),
-        cmocka_unit_test(skinny_products_handle_every_remainder),
+        cmocka_unit_test(tile_products_handle_every_remainder),
         cmocka_unit_test(dropout_is_a_pure_function_of_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

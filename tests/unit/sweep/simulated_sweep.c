@@ -43,17 +43,20 @@ struct planner synthetic_planner(struct synthetic_grid *grid) {
 
 struct coordinator *simulation_coordinator(const struct planner *planner, int32_t n_stages, int32_t n_workers,
                                            double cap, int32_t retries) {
+    struct coordinator_options wanted = {
+        .n_stages = n_stages, .n_workers = n_workers, .flops_cap = cap, .retries = retries, .pack = 1};
+    return simulation_coordinator_with(planner, &wanted);
+}
+
+struct coordinator *simulation_coordinator_with(const struct planner *planner,
+                                                const struct coordinator_options *wanted) {
     static const double no_share[4];
     static const bool from_best[4] = {false, true, true, true};
-    struct coordinator_options options = {.n_stages = n_stages,
-                                          .n_workers = n_workers,
-                                          .stage_share = no_share,
-                                          .stage_from_best = from_best,
-                                          .flops_cap = cap,
-                                          .over = OVER_SKIP,
-                                          .retries = retries,
-                                          .pack = 1,
-                                          .n_channel = 1};
+    struct coordinator_options options = *wanted;
+    options.stage_share = no_share;
+    options.stage_from_best = from_best;
+    options.over = OVER_SKIP;
+    options.n_channel = 1;
     strcpy(options.metric, "val_loss");
     struct coordinator *coordinator;
     struct lvs_error err;
@@ -68,13 +71,26 @@ struct under_way {
     bool *lost;
 };
 
+static void make_room(struct simulation *s, int32_t trial) {
+    if (trial < s->settled_capacity) return;
+    int32_t grown = trial * 2 + 64;
+    size_t more = (size_t)(grown - s->settled_capacity);
+    s->settled = realloc(s->settled, (size_t)grown * sizeof *s->settled);
+    s->row_charged = realloc(s->row_charged, (size_t)grown * sizeof *s->row_charged);
+    memset(s->settled + s->settled_capacity, 0, more * sizeof *s->settled);
+    memset(s->row_charged + s->settled_capacity, 0, more * sizeof *s->row_charged);
+    s->settled_capacity = grown;
+}
+
+static void note_charge(struct simulation *s, const struct coordinator_action *action) {
+    make_room(s, action->trial);
+    s->row_charged[action->trial] += action->charged;
+    s->charged += action->charged;
+    s->lost += action->lost;
+}
+
 static void note_settled(struct simulation *s, int32_t trial) {
-    if (trial >= s->settled_capacity) {
-        int32_t grown = trial * 2 + 64;
-        s->settled = realloc(s->settled, (size_t)grown * sizeof *s->settled);
-        memset(s->settled + s->settled_capacity, 0, (size_t)(grown - s->settled_capacity) * sizeof *s->settled);
-        s->settled_capacity = grown;
-    }
+    make_room(s, trial);
     if (s->settled[trial]) s->double_settled = true;
     s->settled[trial] = true;
     s->n_settled++;
@@ -98,6 +114,8 @@ static enum lvs_status give(struct simulation *s, struct under_way *way, const s
         if (action->kind == ACTION_ADMITTED) s->n_admitted++;
         if (action->kind == ACTION_SETTLED) note_settled(s, action->trial);
         if (action->kind == ACTION_RETRY) s->n_retries++;
+        if (action->kind == ACTION_GIVE_UP) s->gave_up = true;
+        if (action->kind == ACTION_SETTLED || action->kind == ACTION_RETRY) note_charge(s, action);
         if (action->kind != ACTION_ASSIGN) continue;
         if (way->trial[action->worker] >= 0 || way->lost[action->worker]) s->unknown_assignment = true;
         way->trial[action->worker] = action->trials[0];
@@ -107,10 +125,11 @@ static enum lvs_status give(struct simulation *s, struct under_way *way, const s
     }
     const struct ledger *ledger = coordinator_ledger(s->coordinator);
     if (ledger->capped && ledger->spent + ledger->reserved > ledger->cap) s->over_cap = true;
+    if (ledger->spent - s->spent_before != s->charged || ledger->lost != s->lost) s->unequal_ledgers = true;
     return LVS_OK;
 }
 
-static struct record outcome(struct simulation *s, int32_t index, bool *transient) {
+static struct record outcome(struct simulation *s, int32_t worker, int32_t index, bool *transient) {
     const struct trial *trial = coordinator_trial(s->coordinator, index);
     struct record record;
     record_init(&record, trial);
@@ -118,7 +137,7 @@ static struct record outcome(struct simulation *s, int32_t index, bool *transien
     record.status = TRIAL_DONE;
     record.flops_training = trial->price.training;
     record.val_loss.loss = 1.0 + (double)(trial->settings.seed % 97) / 100;
-    if (rng_uniform(&s->rng) < s->death_rate) {
+    if (worker < s->bad_workers || rng_uniform(&s->rng) < s->death_rate) {
         record.status = TRIAL_FAILED;
         *transient = true;
         record.flops_training = 0;
@@ -140,7 +159,7 @@ static enum lvs_status end_one(struct simulation *s, struct under_way *way, stru
         return give(s, way, &(struct coordinator_event){.kind = EVENT_WORKER_LOST, .worker = worker}, err);
     }
     bool transient;
-    struct record record = outcome(s, trial, &transient);
+    struct record record = outcome(s, worker, trial, &transient);
     s->n_records++;
     LVS_TRY(give(
         s, way,
@@ -152,6 +171,7 @@ static enum lvs_status end_one(struct simulation *s, struct under_way *way, stru
 }
 
 static enum lvs_status run_all(struct simulation *s, struct under_way *way, struct lvs_error *err) {
+    s->spent_before = coordinator_ledger(s->coordinator)->spent;
     LVS_TRY(give(s, way, &(struct coordinator_event){.kind = EVENT_START}, err));
     for (int32_t w = 0; w < s->n_workers; w++)
         LVS_TRY(give(s, way, &(struct coordinator_event){.kind = EVENT_WORKER_READY, .worker = w}, err));
@@ -172,7 +192,19 @@ bool simulation_run(struct simulation *s, struct lvs_error *err) {
     return status == LVS_OK && coordinator_finished(s->coordinator);
 }
 
+void simulation_hand_over(struct simulation *to, const struct simulation *from, int32_t index) {
+    struct result_row row = {.trial = *coordinator_trial(from->coordinator, index),
+                             .record = *coordinator_record(from->coordinator, index)};
+    if (index < from->settled_capacity) row.charged = from->row_charged[index];
+    coordinator_add_row(to->coordinator, &row);
+    make_room(to, index);
+    to->row_charged[index] = row.charged;
+    if (index == 0) to->lost = coordinator_ledger(from->coordinator)->lost;
+    coordinator_set_lost(to->coordinator, to->lost);
+}
+
 void simulation_free(struct simulation *s) {
+    free(s->row_charged);
     coordinator_destroy(s->coordinator);
     free(s->settled);
     free(s->log);

@@ -19,10 +19,14 @@ struct simulation {
     double diverge_rate; /* chance that a trial diverges */
     double lost_rate;    /* chance that a worker is lost for good */
     int32_t n_workers;
-    int32_t stop_after; /* records after which EVENT_STOP comes; 0 = never */
+    int32_t bad_workers; /* the first so many fail whatever they are given */
+    int32_t stop_after;  /* records after which EVENT_STOP comes; 0 = never */
     /* counted while it runs */
     int64_t n_records, n_assignments, n_admitted, n_settled, n_retries;
-    bool over_cap, double_settled, unknown_assignment;
+    int64_t *row_charged;   /* [settled_capacity] by trial */
+    __int128 spent_before;  /* by earlier runs that were handed over */
+    __int128 charged, lost; /* added up from the actions, as the journal is */
+    bool gave_up, unequal_ledgers, over_cap, double_settled, unknown_assignment;
     bool *settled; /* [capacity] */
     int32_t settled_capacity;
     int32_t *log; /* assigned trials in order, [n_log] */
@@ -30,6 +34,11 @@ struct simulation {
 };
 /* Runs to the end; false when it got stuck. */
 bool simulation_run(struct simulation *simulation, struct lvs_error *err);
+/* Gives trial `index` of an ended simulation to a new one, as a resume does from the journal. */
+void simulation_hand_over(struct simulation *to, const struct simulation *from, int32_t index);
 void simulation_free(struct simulation *simulation);
 struct coordinator *simulation_coordinator(const struct planner *planner, int32_t n_stages, int32_t n_workers,
                                            double cap, int32_t retries);
+/* The same with more to choose; n_stages, n_workers, flops_cap, lost, retries, quarantine_after and pack are used. */
+struct coordinator *simulation_coordinator_with(const struct planner *planner,
+                                                const struct coordinator_options *wanted);

@@ -16,6 +16,7 @@ static void run_whole(struct simulation *s) {
     assert_false(s->over_cap);
     assert_false(s->double_settled);
     assert_false(s->unknown_assignment);
+    assert_false(s->unequal_ledgers);
     if (s->stop_after == 0) assert_true(coordinator_ledger(s->coordinator)->reserved == 0);
 }
 
@@ -59,6 +60,49 @@ static void test_stages_and_reuse(void **state) {
     assert_int_equal(s.n_assignments, 8);
     assert_true(coordinator_in_stage(s.coordinator, 0, 0) && coordinator_in_stage(s.coordinator, 0, 1));
     simulation_free(&s);
+}
+
+/* 9 equal-context trials in packs of at most 7: shared out over the workers that are
+ * there (3, then 2, 2, 1, 1 over three: the tail stays short), or always as wide as can be. */
+static void test_packs_spread_over_workers(void **state) {
+    (void)state;
+    static const struct {
+        int32_t workers;
+        bool spread;
+        int32_t assignments;
+    } cases[] = {{1, true, 2}, {3, true, 5}, {9, true, 9}, {9, false, 2}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct synthetic_grid grid = {.points = {9}, .price = 10};
+        struct planner planner = synthetic_planner(&grid);
+        static const double share[1];
+        static const bool from_best[1];
+        struct coordinator_options options = {.n_stages = 1,
+                                              .n_workers = cases[i].workers,
+                                              .stage_share = share,
+                                              .stage_from_best = from_best,
+                                              .pack = 7,
+                                              .pack_spread = cases[i].spread,
+                                              .n_channel = 1,
+                                              .metric = "val_loss"};
+        struct coordinator *coordinator;
+        struct lvs_error err = {0};
+        const struct coordinator_action *actions;
+        int32_t n, assignments = 0, assigned = 0;
+        assert_int_equal(coordinator_create(&options, &planner, &coordinator, &err), LVS_OK);
+        struct coordinator_event event = {.kind = EVENT_START};
+        assert_int_equal(coordinator_handle(coordinator, &event, &actions, &n, &err), LVS_OK);
+        for (int32_t w = 0; assigned < 9; w = (w + 1) % cases[i].workers) {
+            event = (struct coordinator_event){.kind = EVENT_WORKER_READY, .worker = w};
+            assert_int_equal(coordinator_handle(coordinator, &event, &actions, &n, &err), LVS_OK);
+            for (int32_t a = 0; a < n; a++) {
+                if (actions[a].kind != ACTION_ASSIGN) continue;
+                assignments++;
+                assigned += actions[a].n_trials;
+            }
+        }
+        assert_int_equal(assignments, cases[i].assignments);
+        coordinator_destroy(coordinator);
+    }
 }
 
 static void test_retries_are_bounded(void **state) {
@@ -123,6 +167,59 @@ static void test_changed_grid_keeps_charges(void **state) {
     simulation_free(&second);
 }
 
+/* One bad worker of three: the trials that fail there are taken by others, and it is set aside. */
+static void test_retries_go_elsewhere(void **state) {
+    (void)state;
+    struct synthetic_grid grid = {.points = {30}, .price = 10};
+    struct planner planner = synthetic_planner(&grid);
+    struct coordinator_options options = {
+        .n_stages = 1, .n_workers = 3, .retries = 1, .quarantine_after = 3, .pack = 1};
+    struct simulation s = {
+        .coordinator = simulation_coordinator_with(&planner, &options), .n_workers = 3, .bad_workers = 1};
+    run_whole(&s);
+    assert_int_equal(s.n_retries, 3);
+    for (int32_t i = 0; i < 30; i++)
+        assert_int_equal(coordinator_record(s.coordinator, i)->status, TRIAL_DONE);
+    simulation_free(&s);
+}
+
+/* Every worker is bad: the sweep ends long before it has failed 60 times over. */
+static void test_gives_up_when_all_fail(void **state) {
+    (void)state;
+    struct synthetic_grid grid = {.points = {60}, .price = 10};
+    struct planner planner = synthetic_planner(&grid);
+    struct coordinator_options options = {
+        .n_stages = 1, .n_workers = 4, .retries = 2, .quarantine_after = 3, .pack = 1};
+    struct simulation s = {
+        .coordinator = simulation_coordinator_with(&planner, &options), .n_workers = 4, .bad_workers = 4};
+    struct lvs_error err = {0};
+    assert_true(simulation_run(&s, &err));
+    assert_true(s.gave_up);
+    assert_true(s.n_assignments < 60);
+    assert_true(coordinator_ledger(s.coordinator)->spent == 0);
+    simulation_free(&s);
+}
+
+/* Lost steps are charged when asked for, and the budget still holds. */
+static void test_lost_steps_are_charged(void **state) {
+    (void)state;
+    struct synthetic_grid grid = {.points = {4}, .price = 1000};
+    struct planner planner = synthetic_planner(&grid);
+    struct coordinator_options options = {
+        .n_stages = 1, .n_workers = 2, .flops_cap = 20000, .lost = LOST_CHARGE, .retries = 2, .pack = 1};
+    struct simulation s = {
+        .coordinator = simulation_coordinator_with(&planner, &options), .n_workers = 2, .death_rate = 0.5};
+    s.rng = rng_make(4, RNG_STREAM_TEST);
+    run_whole(&s);
+    const struct ledger *ledger = coordinator_ledger(s.coordinator);
+    int64_t counted = 0;
+    for (int32_t i = 0; i < 4; i++)
+        counted += coordinator_record(s.coordinator, i)->flops_training;
+    assert_true(ledger->lost > 0);
+    assert_true(ledger->spent == counted + ledger->lost);
+    simulation_free(&s);
+}
+
 static void one_history(uint64_t seed) {
     struct rng rng = rng_make(seed, RNG_STREAM_TEST);
     struct synthetic_grid grid = {.points = {1 + (int32_t)rng_below(&rng, 60), (int32_t)rng_below(&rng, 30), 1},
@@ -140,7 +237,7 @@ static void one_history(uint64_t seed) {
                            .lost_rate = rng_below(&rng, 4) == 0 ? 0.05 : 0};
     struct lvs_error err = {0};
     assert_true(simulation_run(&s, &err));
-    assert_false(s.over_cap || s.double_settled || s.unknown_assignment);
+    assert_false(s.over_cap || s.double_settled || s.unknown_assignment || s.unequal_ledgers);
     int64_t spent = 0;
     for (int32_t i = 0; i < coordinator_n_trials(s.coordinator); i++)
         spent += coordinator_record(s.coordinator, i)->flops_training;
@@ -174,9 +271,13 @@ int main(void) {
         cmocka_unit_test(test_longest_first),
         cmocka_unit_test(test_admission_in_enumeration_order),
         cmocka_unit_test(test_stages_and_reuse),
+        cmocka_unit_test(test_packs_spread_over_workers),
         cmocka_unit_test(test_retries_are_bounded),
         cmocka_unit_test(test_resume_runs_only_what_is_missing),
         cmocka_unit_test(test_changed_grid_keeps_charges),
+        cmocka_unit_test(test_retries_go_elsewhere),
+        cmocka_unit_test(test_gives_up_when_all_fail),
+        cmocka_unit_test(test_lost_steps_are_charged),
         cmocka_unit_test(test_random_histories),
         cmocka_unit_test(test_rate),
     };
