@@ -19,7 +19,8 @@ static enum lvs_status measure_loss(struct lora_runner *runner, const struct eva
                                     const struct settings *settings, enum split_part part, struct loss_metrics *out,
                                     int64_t *flops, struct lvs_error *err) {
     const struct window_cache *cache;
-    struct flops_shape shape = lora_runner_shape(runner, settings, evaluated->adapters != NULL);
+    struct flops_shape shape =
+        flops_shape_of(&runner->shape, model_vocabulary(runner->model), settings, evaluated->adapters != NULL);
     LVS_TRY(lora_runner_windows(runner, settings, part, &cache, err));
     *flops +=
         flops_evaluation(convention_of(runner), &shape, cache->windows.n_windows, settings->batch, settings->context);
@@ -90,7 +91,7 @@ static int64_t forecast_flops(const struct lora_runner *runner, const struct set
                               const struct forecast_set *set, bool adapted) {
     int64_t sequences = (int64_t)set->n_series * set->samples;
     if (sequences == 0) return 0;
-    struct flops_shape shape = lora_runner_shape(runner, settings, adapted);
+    struct flops_shape shape = flops_shape_of(&runner->shape, model_vocabulary(runner->model), settings, adapted);
     return sequences * flops_generation(convention_of(runner), &shape, set->n_prompt_tokens / sequences,
                                         set->n_new_tokens / sequences, true);
 }

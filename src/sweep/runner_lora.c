@@ -96,22 +96,6 @@ enum lvs_status lora_runner_windows(struct lora_runner *runner, const struct set
     return LVS_OK;
 }
 
-struct flops_shape lora_runner_shape(const struct lora_runner *runner, const struct settings *settings, bool adapted) {
-    const struct qwen2_config *model = &runner->shape;
-    return (struct flops_shape){
-        .hidden = model->hidden,
-        .n_heads = model->n_heads,
-        .n_kv_heads = model->n_kv_heads,
-        .head_size = model->head_size,
-        .n_layers = model->n_layers,
-        .intermediate = model->intermediate,
-        .vocabulary = model_vocabulary(runner->model),
-        .lora_rank = adapted ? settings->lora_rank : 0,
-        .lora_targets = adapted ? settings->lora_targets : 0,
-        .head_bias = adapted && settings->head == HEAD_BIAS,
-    };
-}
-
 const struct runner runner_lora = {
     .name = "lora",
     .open = lora_open,

@@ -28,7 +28,6 @@ struct lora_runner {
 /* Windows of a part under the settings; owned by the runner, valid until the next call for the part. */
 enum lvs_status lora_runner_windows(struct lora_runner *runner, const struct settings *settings, enum split_part part,
                                     const struct window_cache **out, struct lvs_error *err);
-struct flops_shape lora_runner_shape(const struct lora_runner *runner, const struct settings *settings, bool adapted);
 
 /* What one evaluation gave, beside the metrics in the record. */
 struct evaluation {

@@ -41,6 +41,7 @@ struct setup_head {
     struct worker_place place;
     int32_t n_sets, in_process;
     char backend[16], precision[8]; /* effective */
+    char lock_hash[LVS_HASH_TEXT];  /* of OUTPUT/lock, for ranks to see that they share the folder */
 };
 struct setup {
     struct setup_head head;
@@ -119,6 +120,10 @@ struct sweep_lock {
 enum lvs_status lock_take(const char *output, bool force, struct sweep_lock *out, struct lvs_error *err);
 void lock_beat(struct sweep_lock *lock); /* now and then; costs nothing in between */
 void lock_release(struct sweep_lock *lock);
+/* Hash of the lock's text; "" when there is none. */
+void lock_fingerprint(const char *output, char out[LVS_HASH_TEXT]);
+/* On a worker rank: LVS_LAUNCH when OUTPUT here is not the folder that rank 0 holds the lock of. */
+enum lvs_status lock_check_shared(const char *output, const char *fingerprint, struct lvs_error *err);
 
 /* ---- placement: which device a worker takes ---- */
 /* GPUs this process would see, without starting CUDA: CUDA_VISIBLE_DEVICES, else the device files. */
@@ -133,6 +138,10 @@ int32_t placement_threads(const struct config *config, int32_t local_count);
 
 /* All rows of an earlier run, in their order. */
 void coordinator_add_results(struct coordinator *coordinator, const struct results *known);
+
+/* What a convention sees of a model and a trial; without `adapted` the bare model. */
+struct flops_shape flops_shape_of(const struct qwen2_config *model, int32_t vocabulary, const struct settings *settings,
+                                  bool adapted);
 
 /* ---- material: what training and pricing both make of the data ---- */
 struct material {

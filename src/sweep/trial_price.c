@@ -5,8 +5,8 @@
 
 #include "facts_internal.h"
 
-static struct flops_shape shape_of(const struct sweep_facts *facts, const struct settings *settings, bool adapted) {
-    const struct qwen2_config *model = &facts->model;
+struct flops_shape flops_shape_of(const struct qwen2_config *model, int32_t vocabulary, const struct settings *settings,
+                                  bool adapted) {
     return (struct flops_shape){
         .hidden = model->hidden,
         .n_heads = model->n_heads,
@@ -14,7 +14,7 @@ static struct flops_shape shape_of(const struct sweep_facts *facts, const struct
         .head_size = model->head_size,
         .n_layers = model->n_layers,
         .intermediate = model->intermediate,
-        .vocabulary = facts->vocabulary,
+        .vocabulary = vocabulary,
         .lora_rank = adapted ? settings->lora_rank : 0,
         .lora_targets = adapted ? settings->lora_targets : 0,
         .head_bias = adapted && settings->head == HEAD_BIAS,
@@ -72,7 +72,7 @@ static enum lvs_status forecast_price(const struct config *config, struct sweep_
 
 enum lvs_status evaluation_price(const struct config *config, struct sweep_facts *facts,
                                  const struct settings *settings, bool adapted, int64_t *out, struct lvs_error *err) {
-    struct flops_shape shape = shape_of(facts, settings, adapted);
+    struct flops_shape shape = flops_shape_of(&facts->model, facts->vocabulary, settings, adapted);
     *out = 0;
     if (!facts->has_material) return LVS_OK; /* the fake runner evaluates nothing */
     for (int part = SPLIT_VALIDATION; part < SPLIT_COUNT; part++) {
@@ -94,7 +94,7 @@ static enum lvs_status periodic_price(const struct config *config, struct sweep_
                                       const struct settings *settings, int64_t *out, struct lvs_error *err) {
     *out = 0;
     if (settings->every <= 0 || !facts->has_material) return LVS_OK;
-    struct flops_shape shape = shape_of(facts, settings, true);
+    struct flops_shape shape = flops_shape_of(&facts->model, facts->vocabulary, settings, true);
     int64_t once;
     if (settings->every_metric == EVERY_METRIC_LOSS) {
         LVS_TRY(loss_price(config, facts, settings, &shape, SPLIT_VALIDATION, &once, err));
@@ -111,7 +111,7 @@ enum lvs_status trial_price_make(const struct config *config, struct sweep_facts
                                  const struct settings *settings, struct trial_price *out, struct lvs_error *err) {
     const struct flops_convention *convention = flops_convention_find(config->convention);
     if (!convention) return lvs_fail(err, LVS_USAGE, "no FLOP convention is called %s", config->convention);
-    struct flops_shape shape = shape_of(facts, settings, true);
+    struct flops_shape shape = flops_shape_of(&facts->model, facts->vocabulary, settings, true);
     int64_t once, periodic;
     LVS_TRY(evaluation_price(config, facts, settings, true, &once, err));
     LVS_TRY(periodic_price(config, facts, settings, &periodic, err));
