@@ -1,6 +1,10 @@
 # What is installed beside the program: manual page and completions written by the program itself, presets, job scripts.
 # `cpack -G DEB` makes a package; configure with -DCMAKE_INSTALL_PREFIX=/usr for it.
 include(GNUInstallDirs)
+# Libraries from modules or spack are found again where they were found; a package leaves that to the system.
+if(NOT CMAKE_INSTALL_PREFIX STREQUAL "/usr")
+  set_target_properties(lvsweep PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
+endif()
 set(LVS_WRITTEN ${PROJECT_BINARY_DIR}/written)
 file(MAKE_DIRECTORY ${LVS_WRITTEN})
 

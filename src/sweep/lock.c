@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "lvsweep/fault.h"
+#include "lvsweep/hash.h"
 #include "lvsweep/log.h"
 #include "sweep_internal.h"
 
@@ -212,4 +213,30 @@ void lock_release(struct sweep_lock *lock) {
         unlink(lock->path);
     }
     lock->path[0] = '\0';
+}
+
+void lock_fingerprint(const char *output, char out[LVS_HASH_TEXT]) {
+    char path[LVS_PATH_MAX], *text;
+    size_t length;
+    struct lvs_error ignored;
+    out[0] = '\0';
+    if (file_join(path, output, "lock", &ignored) != LVS_OK) return;
+    if (file_read(path, LOCK_TEXT_MAX_BYTES, &text, &length, &ignored) != LVS_OK) return;
+    hash_bytes(text, length, out);
+    free(text);
+}
+
+enum lvs_status lock_check_shared(const char *output, const char *fingerprint, struct lvs_error *err) {
+    char own[LVS_HASH_TEXT], host[64] = "";
+    for (int attempt = 0; attempt < 50; attempt++) { /* 5 s: another node's new file may take a moment to be seen */
+        lock_fingerprint(output, own);
+        if (strcmp(own, fingerprint) == 0) return LVS_OK;
+        nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    }
+    gethostname(host, sizeof host - 1);
+    return lvs_fail(
+        err, LVS_LAUNCH,
+        "launch: %s on %s is not the folder that rank 0 writes to: its lock is not there. Choose an --output "
+        "on a file system that all nodes share (exit 7)",
+        output, host);
 }

@@ -114,5 +114,6 @@ void prepared_setup(const struct sweep_options *options, const struct prepared *
     out->head.in_process = options->in_process;
     lvs_copy(out->head.backend, sizeof out->head.backend, sweep_facts_backend(prepared->facts));
     lvs_copy(out->head.precision, sizeof out->head.precision, sweep_facts_precision(prepared->facts));
+    lock_fingerprint(prepared->config->output, out->head.lock_hash);
     lvs_copy(out->head.place.output, sizeof out->head.place.output, prepared->config->output);
 }

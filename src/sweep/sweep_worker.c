@@ -37,6 +37,7 @@ static enum lvs_status start_worker(const struct message *message, int32_t local
     struct worker_outbox outbox = {.send = send_to_coordinator};
     LVS_TRY(setup_unpack(message->payload, message->length, &setup, err));
     enum lvs_status status = setup_parse_config(&setup, &config, err);
+    if (status == LVS_OK) status = lock_check_shared(setup.output, setup.head.lock_hash, err);
     if (status == LVS_OK) status = sweep_find_place(&setup, config, local_index, local_count, err);
     if (status == LVS_OK) status = worker_create(&setup, &outbox, out, err);
     config_destroy(config);

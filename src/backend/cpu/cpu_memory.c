@@ -10,48 +10,81 @@
 
 static const int64_t unlimited = INT64_MAX;
 
-/* The number after `key` in a /proc/meminfo-like file, in kB; −1 when it is not there. */
-static int64_t meminfo_read(const char *key) {
-    FILE *file = fopen("/proc/meminfo", "r");
+/* The number after `key` at the start of a line, as in /proc/meminfo; −1 when it is not there. */
+static int64_t keyed_number(const char *path, const char *key) {
+    FILE *file = fopen(path, "r");
     char line[256];
-    long long kilobytes = -1;
+    long long number = -1;
     size_t length = strlen(key);
-    while (file && kilobytes < 0 && fgets(line, sizeof line, file))
-        if (strncmp(line, key, length) == 0) kilobytes = strtoll(line + length, NULL, 10);
+    while (file && number < 0 && fgets(line, sizeof line, file))
+        if (strncmp(line, key, length) == 0) number = strtoll(line + length, NULL, 10);
     if (file) fclose(file);
-    return kilobytes;
+    return number;
 }
 
-/* A byte count in a file of its own; `unlimited` when there is none ("max", no file). */
-static int64_t number_read(const char *path) {
+/* The number that a file begins with; −1 when there is none ("max", no file). */
+static int64_t single_number(const char *path) {
     FILE *file = fopen(path, "r");
     long long number = -1;
     if (file && fscanf(file, "%lld", &number) != 1) number = -1;
     if (file) fclose(file);
-    return number < 0 ? unlimited : number;
+    return number;
 }
 
-static int64_t group_limit(void) {
-    return cpu_min(number_read("/sys/fs/cgroup/memory.max"),
-                   number_read("/sys/fs/cgroup/memory/memory.limit_in_bytes"));
+/* ---- control groups (version 2): batch systems and containers limit memory here ---- */
+
+/* Our group's folder below the root, "" for the root itself or without such groups. */
+static void group_path(char *out, size_t capacity) {
+    FILE *file = fopen("/proc/self/cgroup", "r");
+    char line[1024];
+    out[0] = 0;
+    while (file && fgets(line, sizeof line, file))
+        if (strncmp(line, "0::/", 4) == 0) {
+            line[strcspn(line, "\n")] = 0;
+            lvs_copy(out, capacity, line[4] ? line + 3 : "");
+        }
+    if (file) fclose(file);
 }
 
-static int64_t group_used(void) {
-    int64_t used = cpu_min(number_read("/sys/fs/cgroup/memory.current"),
-                           number_read("/sys/fs/cgroup/memory/memory.usage_in_bytes"));
-    return used == unlimited ? 0 : used;
+/* Limit of one group and what is left of it; cached file pages count as free. False: no limit there. */
+static bool group_read(const char *path, int64_t *limit, int64_t *left) {
+    char name[1200];
+    snprintf(name, sizeof name, "/sys/fs/cgroup%s/memory.max", path);
+    *limit = single_number(name);
+    if (*limit < 0) return false;
+    snprintf(name, sizeof name, "/sys/fs/cgroup%s/memory.current", path);
+    int64_t used = single_number(name);
+    snprintf(name, sizeof name, "/sys/fs/cgroup%s/memory.stat", path);
+    int64_t active = keyed_number(name, "active_file "), inactive = keyed_number(name, "inactive_file ");
+    used = (used < 0 ? 0 : used) - (active < 0 ? 0 : active) - (inactive < 0 ? 0 : inactive);
+    *left = *limit > used ? cpu_min(*limit, *limit - used) : 0;
+    return true;
+}
+
+/* The tightest limit from our group up to the root, and the least that is left of any. */
+static void group_limits(int64_t *limit, int64_t *left) {
+    char path[1024];
+    *limit = *left = unlimited;
+    for (group_path(path, sizeof path);; *strrchr(path, '/') = 0) {
+        int64_t this_limit, this_left;
+        if (group_read(path, &this_limit, &this_left)) {
+            *limit = cpu_min(*limit, this_limit);
+            *left = cpu_min(*left, this_left);
+        }
+        if (!path[0]) return;
+    }
 }
 
 int64_t cpu_memory_total(void) {
-    int64_t kilobytes = meminfo_read("MemTotal:");
-    return cpu_min(kilobytes < 0 ? unlimited : kilobytes * 1024, group_limit());
+    int64_t kilobytes = keyed_number("/proc/meminfo", "MemTotal:"), limit, left;
+    group_limits(&limit, &left);
+    return cpu_min(kilobytes < 0 ? unlimited : kilobytes * 1024, limit);
 }
 
 int64_t cpu_memory_available(void) {
-    int64_t kilobytes = meminfo_read("MemAvailable:"), limit = group_limit();
-    int64_t machine = kilobytes < 0 ? unlimited : kilobytes * 1024;
-    if (limit == unlimited) return machine;
-    return cpu_min(machine, limit > group_used() ? limit - group_used() : 0);
+    int64_t kilobytes = keyed_number("/proc/meminfo", "MemAvailable:"), limit, left;
+    group_limits(&limit, &left);
+    return cpu_min(kilobytes < 0 ? unlimited : kilobytes * 1024, left);
 }
 
 /* Zeroed and aligned; large blocks ask for huge pages. NULL when it does not fit. */

@@ -126,7 +126,7 @@ static void tile_products_handle_every_remainder(void **state) {
 }
 
 static void dropout_is_a_pure_function_of_place(void **state) {
-    enum { COLUMNS = 50, ROW = 1234, SITE = 77 };
+    enum { COLUMNS = 150, ROW = 1234, SITE = 77 };
     const float probability = 0.3f;
     const uint64_t seed = 0x123456789ABCDEFu;
     const int32_t step = 998;

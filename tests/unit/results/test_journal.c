@@ -339,7 +339,7 @@ static void torn_tails_are_cut_off(void **state) {
         int32_t count;
         put_bytes(bytes, cut);
         assert_int_equal(replay(&count, &err), LVS_OK); /* reading leaves the tail where it is */
-        assert_int_equal(count, 7); /* a record without its settlement goes too */
+        assert_int_equal(count, 7);                     /* a record without its settlement goes too */
         count = 0;
         assert_int_equal(journal_open(path, count_event, &count, &journal, &err), LVS_OK);
         assert_int_equal(count, 7);
