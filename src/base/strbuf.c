@@ -64,7 +64,7 @@ static void strbuf_reserve(struct strbuf *buffer, size_t more) {
 
 void strbuf_add_bytes(struct strbuf *buffer, const char *bytes, size_t count) {
     strbuf_reserve(buffer, count);
-    memcpy(buffer->text + buffer->length, bytes, count);
+    if (count > 0) memcpy(buffer->text + buffer->length, bytes, count);
     buffer->length += count;
     buffer->text[buffer->length] = '\0';
 }

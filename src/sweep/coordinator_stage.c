@@ -146,7 +146,6 @@ static int32_t dearest_of_stage(const struct coordinator *c) {
 
 /* The stage's finished trials as a table of their own: choosing is one function, the reader's and ours. */
 static int32_t best_of_stage(const struct coordinator *c) {
-    if (c->options.dearest_is_best) return dearest_of_stage(c);
     struct result_row *rows = lvs_calloc((size_t)c->n_stage_rows, sizeof *rows);
     struct results table = {.n_channel = c->options.n_channel, .rows = rows};
     for (int32_t i = 0; i < c->n_stage_rows; i++) {
@@ -159,6 +158,7 @@ static int32_t best_of_stage(const struct coordinator *c) {
     }
     int32_t chosen = results_best(&table, -1, c->options.metric).index;
     free(rows);
+    if (chosen < 0 && c->options.dearest_is_best) return dearest_of_stage(c);
     return chosen;
 }
 

@@ -230,7 +230,10 @@ static void fill_info(const struct pack_run *run, const struct pack_trial *one, 
     memset(info, 0, sizeof *info);
     lvs_copy(info->trial, sizeof info->trial, one->trial->name);
     lvs_copy(info->train_key, sizeof info->train_key, one->trial->train_key);
-    lvs_copy(info->base_model, sizeof info->base_model, config->model_path);
+    /* A folder by its full name, so that the adapter may be moved; hf:owner/name means the same everywhere. */
+    char *whole = strncmp(config->model_path, "hf:", 3) == 0 ? NULL : realpath(config->model_path, NULL);
+    lvs_copy(info->base_model, sizeof info->base_model, whole ? whole : config->model_path);
+    free(whole);
     lvs_copy(info->model_hash, sizeof info->model_hash, runner->weights_hash);
     info->lora_rank = settings->lora_rank;
     info->head = settings->head;

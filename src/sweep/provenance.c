@@ -58,6 +58,10 @@ enum lvs_status provenance_note(struct driver *driver, struct lvs_error *err) {
     command_line(text, sizeof text);
     LVS_TRY(note_pair(driver, "command", text, err));
     if (getcwd(text, sizeof text)) LVS_TRY(note_pair(driver, "folder", text, err));
+    char *ini = realpath(driver->config->path, NULL);
+    enum lvs_status status = note_pair(driver, "ini", ini, err);
+    free(ini);
+    LVS_TRY(status);
     strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
     LVS_TRY(note_pair(driver, "started", text, err));
     LVS_TRY(note_pair(driver, "backend", sweep_facts_backend(driver->facts), err));

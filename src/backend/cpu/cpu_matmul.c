@@ -10,7 +10,7 @@ enum {
     COLUMNS_MAX = 416, /* of a tile; COLUMNS_MAX × TERMS_MAX floats stay in a core's cache */
     COLUMNS_MIN = 64,  /* below this BLAS is slow */
     TERMS_MAX = 640,   /* of the sum in one call */
-    TILES_WANTED = 8,  /* at least so many tiles a slot, for the threads to share */
+    TILES_WANTED = 4,  /* at least so many tiles a slot, for the threads to share */
 };
 
 /* How one product is cut. */

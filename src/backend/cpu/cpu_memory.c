@@ -31,47 +31,62 @@ static int64_t single_number(const char *path) {
     return number;
 }
 
-/* ---- control groups (version 2): batch systems and containers limit memory here ---- */
+/* ---- control groups: batch systems and containers limit memory here ---- */
 
-/* Our group's folder below the root, "" for the root itself or without such groups. */
-static void group_path(char *out, size_t capacity) {
+/* The two versions: how our line in /proc/self/cgroup begins after its number, and where the files are. */
+struct group_version {
+    const char *line, *root, *limit, *used, *active, *inactive;
+};
+static const struct group_version group_versions[] = {
+    {"::/", "/sys/fs/cgroup", "memory.max", "memory.current", "active_file ", "inactive_file "},
+    {":memory:/", "/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_active_file ",
+     "total_inactive_file "},
+};
+enum { GROUP_PATH = 1024 };
+
+/* Our group's folder below the root; "" for the root itself or where there is no such group. */
+static void group_path(const struct group_version *version, char out[GROUP_PATH]) {
     FILE *file = fopen("/proc/self/cgroup", "r");
-    char line[1024];
+    char line[GROUP_PATH];
+    size_t length = strlen(version->line);
     out[0] = 0;
-    while (file && fgets(line, sizeof line, file))
-        if (strncmp(line, "0::/", 4) == 0) {
-            line[strcspn(line, "\n")] = 0;
-            lvs_copy(out, capacity, line[4] ? line + 3 : "");
-        }
+    while (file && fgets(line, sizeof line, file)) {
+        const char *found = line + strspn(line, "0123456789");
+        line[strcspn(line, "\n")] = 0;
+        if (strncmp(found, version->line, length) == 0 && found[length]) lvs_copy(out, GROUP_PATH, found + length - 1);
+    }
     if (file) fclose(file);
 }
 
-/* Limit of one group and what is left of it; cached file pages count as free. False: no limit there. */
-static bool group_read(const char *path, int64_t *limit, int64_t *left) {
-    char name[1200];
-    snprintf(name, sizeof name, "/sys/fs/cgroup%s/memory.max", path);
-    *limit = single_number(name);
-    if (*limit < 0) return false;
-    snprintf(name, sizeof name, "/sys/fs/cgroup%s/memory.current", path);
-    int64_t used = single_number(name);
-    snprintf(name, sizeof name, "/sys/fs/cgroup%s/memory.stat", path);
-    int64_t active = keyed_number(name, "active_file "), inactive = keyed_number(name, "inactive_file ");
+static const char *group_file(const struct group_version *version, const char *path, const char *name) {
+    static _Thread_local char text[GROUP_PATH + 128];
+    snprintf(text, sizeof text, "%s%s/%s", version->root, path, name);
+    return text;
+}
+
+/* Lowers *limit and *left to those of one group; cached file pages count as free. */
+static void group_apply(const struct group_version *version, const char *path, int64_t *limit, int64_t *left) {
+    int64_t own = single_number(group_file(version, path, version->limit));
+    if (own < 0) return;
+    int64_t used = single_number(group_file(version, path, version->used));
+    int64_t active = keyed_number(group_file(version, path, "memory.stat"), version->active);
+    int64_t inactive = keyed_number(group_file(version, path, "memory.stat"), version->inactive);
     used = (used < 0 ? 0 : used) - (active < 0 ? 0 : active) - (inactive < 0 ? 0 : inactive);
-    *left = *limit > used ? cpu_min(*limit, *limit - used) : 0;
-    return true;
+    *limit = cpu_min(*limit, own);
+    *left = cpu_min(*left, used < 0 ? own : own > used ? own - used : 0);
 }
 
 /* The tightest limit from our group up to the root, and the least that is left of any. */
 static void group_limits(int64_t *limit, int64_t *left) {
-    char path[1024];
     *limit = *left = unlimited;
-    for (group_path(path, sizeof path);; *strrchr(path, '/') = 0) {
-        int64_t this_limit, this_left;
-        if (group_read(path, &this_limit, &this_left)) {
-            *limit = cpu_min(*limit, this_limit);
-            *left = cpu_min(*left, this_left);
+    for (size_t i = 0; i < sizeof group_versions / sizeof *group_versions; i++) {
+        char path[GROUP_PATH];
+        group_path(&group_versions[i], path);
+        group_apply(&group_versions[i], path, limit, left);
+        for (char *slash = strrchr(path, '/'); slash; slash = strrchr(path, '/')) {
+            *slash = 0;
+            group_apply(&group_versions[i], path, limit, left);
         }
-        if (!path[0]) return;
     }
 }
 
