@@ -125,8 +125,8 @@ def make_cases(where, long):
               "file_open", "file_write", "file_sync", "file_rename", "folder_sync"}
     every = {"kill", "exit", "error", "full", "short", "torn", "delay"}
     brief = every if long else every - {"exit", "delay"}
-    yield Case("fake", 0, sweeps.fake_ini(where), where, rank - together - device | {"folder_make"}, brief, 3)
-    yield Case("ranks", 3, sweeps.fake_ini(where, name="ranks.ini"), where, together, brief, 2)
+    yield Case("fake", 0, sweeps.fake_ini(where), where, rank - together - device | {"folder_make"}, every, 5)
+    yield Case("ranks", 3, sweeps.fake_ini(where, name="ranks.ini"), where, together, every, 2)
     real = harness.tiny_sweep(where, rank="2", learning_rate="1e-3", steps="4", final="6")
     real.write_text(real.read_text().replace("threads = 1", "threads = 1\ncheckpoint_every = 0.01s"))
     yield Case("real", 0, real, where, device, brief, 2)
