@@ -1,7 +1,13 @@
 /* One function an operation (or a pair of them): fresh random inputs, several shapes, reference, verdict. */
 #pragma once
+#include "lvsweep/backend.h"
 
 struct parity;
+
+/* Rotary tables of CASE_THETA on the device, with random positions below n_positions; *position is their host copy. */
+#define CASE_THETA 10000.0
+struct rope_tables case_rope_tables(struct parity *parity, int64_t n_rows, int32_t n_positions, int32_t head_size,
+                                    int32_t **position);
 
 void case_matmul(struct parity *parity);    /* matmul_forward, matmul_backward */
 void case_weights(struct parity *parity);   /* the types and parts of weight_create; weight_view */

@@ -137,29 +137,32 @@ void case_swiglu(struct parity *parity) {
 
 /* ---- rope ---- */
 
-static void rope_check(struct parity *parity, const struct pack_layout *layout, struct attention_shape shape) {
-    const struct compute *compute = &parity->compute;
-    const double theta = 10000;
-    int32_t width = attention_qkv_width(&shape), half = shape.head_size / 2, n_positions = layout->context + 3;
-    int64_t rows = layout->n_rows, count = rows * width;
-    float *cosine = parity_host(parity, (size_t)(n_positions * half) * 4),
-          *sine = parity_host(parity, (size_t)(n_positions * half) * 4);
-    for (int32_t i = 0; i < n_positions * half; i++) {
-        double angle = (i / half) * pow(theta, -2.0 * (i % half) / shape.head_size);
+struct rope_tables case_rope_tables(struct parity *parity, int64_t n_rows, int32_t n_positions, int32_t head_size,
+                                    int32_t **position) {
+    int32_t half = head_size / 2, count = n_positions * half;
+    float *cosine = parity_host(parity, (size_t)count * 4), *sine = parity_host(parity, (size_t)count * 4);
+    for (int32_t i = 0; i < count; i++) {
+        double angle = (i / half) * pow(CASE_THETA, -2.0 * (i % half) / head_size);
         cosine[i] = (float)cos(angle);
         sine[i] = (float)sin(angle);
     }
-    int32_t *position = parity_below(parity, rows, n_positions);
-    struct rope_tables tables = {parity_floats(parity, cosine, n_positions * half),
-                                 parity_floats(parity, sine, n_positions * half), n_positions,
-                                 parity_ints(parity, position, rows)};
+    *position = parity_below(parity, n_rows, n_positions);
+    return (struct rope_tables){parity_floats(parity, cosine, count), parity_floats(parity, sine, count), n_positions,
+                                parity_ints(parity, *position, n_rows)};
+}
+
+static void rope_check(struct parity *parity, const struct pack_layout *layout, struct attention_shape shape) {
+    const struct compute *compute = &parity->compute;
+    int32_t width = attention_qkv_width(&shape), *position;
+    int64_t rows = layout->n_rows, count = rows * width;
+    struct rope_tables tables = case_rope_tables(parity, rows, layout->context + 3, shape.head_size, &position);
     float *qkv = parity_normal(parity, count, 1), *bias = parity_normal(parity, width, 1);
     void *device = parity_act(parity, qkv, count);
     compute->backend->qkv_bias_rope(compute->device, layout, &shape, parity_floats(parity, bias, width), &tables,
                                     device);
     double *expected = parity_widen(parity, qkv, count), *bias_wide = parity_widen(parity, bias, width);
     for (int64_t row = 0; row < rows; row++)
-        reference_rope(&shape, bias_wide, theta, position[row], 1, expected + row * width);
+        reference_rope(&shape, bias_wide, CASE_THETA, position[row], 1, expected + row * width);
     const char *text =
         parity_text("%d rows, %d+%d heads of %d", (int)rows, shape.n_heads, shape.n_kv_heads, shape.head_size);
     parity_compare(parity, "qkv_bias_rope", text, expected, parity_act_read(parity, device, count), count, 1);
@@ -169,7 +172,7 @@ static void rope_check(struct parity *parity, const struct pack_layout *layout, 
     compute->backend->qkv_rope_backward(compute->device, layout, &shape, &tables, gradient_device);
     double *expected_gradient = parity_widen(parity, gradient, count);
     for (int64_t row = 0; row < rows; row++)
-        reference_rope(&shape, NULL, theta, position[row], -1, expected_gradient + row * width);
+        reference_rope(&shape, NULL, CASE_THETA, position[row], -1, expected_gradient + row * width);
     parity_compare(parity, "qkv_rope_backward", text, expected_gradient,
                    parity_act_read(parity, gradient_device, count), count, 1);
 }
