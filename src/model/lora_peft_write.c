@@ -88,14 +88,26 @@ static json_t *alpha_json(const struct settings *settings) {
     return alpha == rint(alpha) && fabs(alpha) < 1e9 ? json_integer((json_int_t)alpha) : json_real(alpha);
 }
 
+/* The base model as other programs look for it: hf:owner/name@revision as a name and a revision, a folder by its full
+ * path, so that the adapter loads from anywhere. */
+static void set_base_model(json_t *config, const char *base_model) {
+    bool hub = strncmp(base_model, "hf:", 3) == 0;
+    const char *at = hub ? strchr(base_model, '@') : NULL;
+    char *whole = hub ? NULL : realpath(base_model, NULL);
+    const char *name = whole ? whole : hub ? base_model + 3 : base_model;
+    size_t length = at ? (size_t)(at - name) : strlen(name);
+    json_object_set_new(config, "base_model_name_or_path", json_stringn(name, length));
+    json_object_set_new(config, "revision", at ? json_string(at + 1) : json_null());
+    free(whole);
+}
+
 static json_t *config_json(const struct lora_layout *layout, const struct settings *settings, const char *base_model) {
     json_t *config = json_object(), *modules = json_array();
     for (int32_t t = 0; t < LORA_TARGET_COUNT; t++)
         if (layout->targets >> t & 1u) json_array_append_new(modules, json_string(lora_target_module[t]));
     json_object_set_new(config, "peft_type", json_string("LORA"));
     json_object_set_new(config, "task_type", json_string("CAUSAL_LM"));
-    json_object_set_new(config, "base_model_name_or_path", json_string(base_model));
-    json_object_set_new(config, "revision", json_null());
+    set_base_model(config, base_model);
     json_object_set_new(config, "r", json_integer(settings->lora_rank));
     json_object_set_new(config, "lora_alpha", alpha_json(settings));
     json_object_set_new(config, "lora_dropout", json_real(settings->dropout));

@@ -255,6 +255,36 @@ static void the_config_is_what_peft_expects(void **state) {
     adapter_set_free(&set);
 }
 
+/* A name from the hub without our prefix, a folder by its full path: what other programs look for. */
+static void the_base_model_is_named_for_others(void **state) {
+    (void)state;
+    struct adapter_set set = adapter_set_make(model, Q_AND_V, 4, HEAD_FROZEN, 1);
+    struct folder folder = folder_make();
+    char relative[LVS_PATH_MAX];
+    snprintf(relative, sizeof relative, "%s/../%s", folder.path, strrchr(folder.path, '/') + 1);
+    char *whole = realpath(folder.path, NULL);
+    const struct {
+        const char *given, *name, *revision;
+    } cases[] = {{"hf:owner/name", "owner/name", NULL},
+                 {"hf:owner/name@v1", "owner/name", "v1"},
+                 {relative, whole, NULL},
+                 {"gone/elsewhere", "gone/elsewhere", NULL}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct lvs_error err;
+        char path[LVS_PATH_MAX];
+        ok(lora_write(folder.path, &set.layout, &set.settings, cases[i].given, set.host, &err), &err);
+        folder_path(&folder, "adapter_config.json", path);
+        json_t *root = json_load_file(path, 0, NULL);
+        assert_string_equal(json_string_value(json_object_get(root, "base_model_name_or_path")), cases[i].name);
+        const char *revision = json_string_value(json_object_get(root, "revision"));
+        assert_true(cases[i].revision ? revision && strcmp(revision, cases[i].revision) == 0 : !revision);
+        json_decref(root);
+    }
+    free(whole);
+    folder_remove(&folder);
+    adapter_set_free(&set);
+}
+
 static void alpha_that_is_no_integer_is_kept(void **state) {
     (void)state;
     struct adapter_set set = adapter_set_make(model, Q_AND_V, 3, HEAD_FROZEN, 1);
@@ -335,6 +365,7 @@ int main(void) {
         cmocka_unit_test(absent_files_are_refused),
         cmocka_unit_test(adapters_are_read_back),
         cmocka_unit_test(the_config_is_what_peft_expects),
+        cmocka_unit_test(the_base_model_is_named_for_others),
         cmocka_unit_test(alpha_that_is_no_integer_is_kept),
         cmocka_unit_test(trained_heads_are_not_lost),
         cmocka_unit_test(an_adapter_of_peft_is_read),
