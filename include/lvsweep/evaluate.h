@@ -18,6 +18,17 @@ struct evaluated {
 enum lvs_status validation_loss(const struct evaluated *evaluated, const struct window_set *windows, int64_t n_values,
                                 int32_t batch, struct loss_metrics *out, struct lvs_error *err);
 
+/* Loss over all rows of the head minus loss over the text's rows: −log(probability of the text's tokens), nats ≥ 0. */
+struct head_gap {
+    double mean;    /* over the labels */
+    double largest; /* of one label */
+};
+/* Measures it on windows chosen[n_chosen] of `windows`, whose ids index kept[]. `text` is the model that has these rows
+ * only, `whole` the one with all; their adapters differ in the head's rows alone. Costs two forward passes. */
+enum lvs_status head_gap_measure(const struct evaluated *whole, const struct evaluated *text, const int32_t *kept,
+                                 const struct window_set *windows, const int32_t *chosen, int32_t n_chosen,
+                                 struct head_gap *out, struct lvs_error *err);
+
 /* A set of series to forecast: everything scaled and in token space is derived here.
  * The prompt is the text of the history's points with its last ';'. With a history in tokens it is that many characters
  * (one is one token), which may end within a point: the forecast then begins with that point, and a value is compared

@@ -1,7 +1,8 @@
 /* Failpoints: named places where a test makes the program die, or a system call fail, on demand.
  * LVSWEEP_FAULT=point:n:action[,point:n:action …] acts at the n-th passage of the point, counted over a rank and its
  * trainers together, so that a fault comes once and not again in the next trainer. Without the variable a passage costs
- * one test of a static bool. The points are one table (docs/reliability.md); LVSWEEP_FAULT=list prints it. */
+ * one test of a static bool. The points are one table (docs/reliability.md); LVSWEEP_FAULT=list prints it, and with
+ * LVSWEEP_FAULT=count a rank that ends well says how often it passed each. */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>

@@ -35,7 +35,7 @@ struct flops_convention {
     /* One new token that attends to `keys` keys (KV cache); NULL = forward(keys) − forward(keys − 1) is not meant:
      * the convention prices generation as repeated forwards. */
     void (*decode)(const struct flops_shape *shape, int64_t batch, int64_t keys, struct flops_terms *out);
-    bool evaluation_free; /* B and C count training only */
+    bool evaluation_free; /* B and C count training only: evaluation and generation are 0 */
 };
 /* NULL when unknown. */
 const struct flops_convention *flops_convention_find(const char *name);
@@ -53,6 +53,31 @@ int64_t flops_evaluation(const struct flops_convention *convention, const struct
  * the sum of forward(t). */
 int64_t flops_generation(const struct flops_convention *convention, const struct flops_shape *shape, int64_t prompt,
                          int64_t tokens, bool cached);
+/* `samples` continuations of one prompt with a KV cache: the prompt is passed once, every new token is one row. */
+int64_t flops_generation_samples(const struct flops_convention *convention, const struct flops_shape *shape,
+                                 int64_t prompt, int64_t tokens, int64_t samples);
+
+/* ---- what the reports printed about their budgets ---- */
+
+#define FLOPS_PUBLISHED_SUM (-1) /* in place of steps: the sum of the report's parts */
+struct flops_published {
+    const char *report, *what, *printed; /* "A", "600 steps, context 512, rank 2", "4.2212 %" */
+    const char *convention;              /* whose formula is closest to the report's own counting */
+    int32_t rank, context;               /* 0 = ranks 2, 4, 8 equally often; contexts 128, 512, 768 once each */
+    int32_t batch, vocabulary;
+    int64_t steps, evaluated; /* evaluated: sequences whose forward pass was counted too */
+    int32_t trials;
+    bool part;          /* counts in the report's sum */
+    double least, most; /* % of 1e17: what rounds to the printed number */
+};
+const struct flops_published *flops_published_at(int32_t index); /* NULL past the last */
+/* What the convention says about the same runs of Qwen2.5-0.5B, % of 1e17. */
+double flops_published_percent(const struct flops_published *row);
+bool flops_published_met(const struct flops_published *row); /* that rounds to the printed number */
+/* How far a cost in % of 1e17 lies from the printed one, in % of that. */
+double flops_published_deviation(const struct flops_published *row, double percent);
+/* Whether a run of this rank and context is one of the row's. */
+bool flops_published_covers(const struct flops_published *row, int32_t rank, int32_t context);
 
 /* ---- the ledger: reserve before sending, charge what was counted, release the rest ---- */
 

@@ -72,6 +72,10 @@ enum lvs_status model_open(const struct compute *compute, const struct model_sou
 /* Random weights (normal, std 0.02) of a given shape, for `bench`. */
 enum lvs_status model_random(const struct compute *compute, const struct qwen2_config *config, uint64_t seed,
                              struct model **out, struct lvs_error *err);
+/* The same model with rows[n_rows] of its vocabulary only (head_rows = text): embedding and head gathered, the layers
+ * shared. Ids are then indices of `rows`. `whole` must outlive it. */
+enum lvs_status model_open_rows(const struct model *whole, const int32_t *rows, int32_t n_rows, struct model **out,
+                                struct lvs_error *err);
 void model_close(struct model *model);
 const struct qwen2_config *model_config(const struct model *model);
 const struct compute *model_compute(const struct model *model);

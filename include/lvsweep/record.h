@@ -40,6 +40,12 @@ struct forecast_metrics {
     int32_t n_series, n_malformed, n_missing, n_negative;
 };
 
+/* head_rows = text: loss over all rows of the head minus loss over the text's, nats a token (evaluate.h). */
+struct head_gap_record {
+    double first, last; /* mean over the first and the last batch of training */
+    double largest;     /* of one token, in all batches that were looked at */
+};
+
 struct record {
     int32_t index;   /* of the trial */
     int32_t status;  /* enum trial_status */
@@ -51,6 +57,7 @@ struct record {
     int32_t pack_width;   /* trials that trained together with it, itself included */
     char train_key[LVS_HASH_TEXT], eval_key[LVS_HASH_TEXT];
     double train_loss; /* at the last step */
+    struct head_gap_record head_gap;
     struct loss_metrics val_loss, test_loss;
     struct forecast_metrics val, test;
     int64_t flops_training, flops_evaluation; /* counted, by the convention, for what was really done */

@@ -19,6 +19,9 @@ struct report;
  * counted on the page. */
 struct report *report_create(const struct results *results);
 void report_destroy(struct report *report);
+/* What `describe` says of the sweep's data, for the figure of it; borrowed for the report's life, NULL = not known. */
+struct description;
+void report_set_data(struct report *report, const struct description *description);
 
 /* Appends the whole page: HTML5 with inline SVG, CSS and JavaScript; it makes sense without the script. */
 void report_write_page(struct report *report, struct strbuf *out);

@@ -33,6 +33,24 @@ struct baseline {
 void baseline_init(struct baseline *baseline, enum baseline_kind kind);
 const char *baseline_name(int32_t kind); /* "untrained", "last_value", "mean" */
 
+/* Where a trial paused for [stop] rule. */
+enum rung_verdict { RUNG_WAITS, RUNG_GOES_ON, RUNG_STOPPED };
+#define RUNGS_MAX 8
+struct rung {
+    int32_t step;    /* updates done */
+    int32_t verdict; /* enum rung_verdict */
+    double loss;     /* validation loss there, nats a token */
+    int64_t flops;   /* counted of the trial up to there, and charged */
+};
+struct rung_list {
+    int32_t n, reserved;
+    struct rung rung[RUNGS_MAX]; /* [n], ascending steps */
+};
+/* Adds a rung, or replaces the one of its step; a full list loses its lowest. */
+void rung_list_set(struct rung_list *list, const struct rung *rung);
+/* The rung at a step; NULL = none. */
+const struct rung *rung_list_find(const struct rung_list *list, int32_t step);
+
 /* One row of results.h5. */
 struct result_row {
     struct trial trial;
@@ -43,6 +61,7 @@ struct result_row {
     int64_t reserved;      /* FLOPs held for it in the ledger now */
     int64_t charged;       /* FLOPs spent on it: flops_counted */
     char cut_reason[128];  /* why it was cut; "" = it was not */
+    struct rung_list rungs;
 };
 
 struct provenance_pair {
@@ -53,6 +72,7 @@ struct provenance_pair {
 struct results {
     char output[LVS_PATH_MAX]; /* the OUTPUT folder */
     char name[64], metric[64], convention[32];
+    char stop_rule[16];                    /* [stop] rule of the last run; "" = none */
     char *config_given, *config_effective; /* INI texts, owned */
     char data_hash[LVS_HASH_TEXT], model_hash[LVS_HASH_TEXT];
     int32_t n_stages;
@@ -96,9 +116,11 @@ enum journal_kind {
     JOURNAL_RECORD,   /* `record` came back */
     JOURNAL_SETTLE,   /* trial `index`: `flops` charged, what was reserved for it is released; `lost` repeated steps */
     JOURNAL_STATUS,   /* trial `index` has `status` now (interrupted, superseded, pending again), `text` why */
-    JOURNAL_OUTSIDE,  /* trial `index` left the grid; its charges stay spent */
-    JOURNAL_BEST,     /* trial `index` is the best of `stage` (-1 = of the sweep) by the metric, with `value` */
-    JOURNAL_BASELINE, /* `baseline` was measured; `flops` charged for it */
+    JOURNAL_RUNG, /* trial `index` paused at `step` with validation loss `value`, `flops` counted up to there; `status`
+                     = enum rung_verdict, `text` = the verdict in words */
+    JOURNAL_OUTSIDE,    /* trial `index` left the grid; its charges stay spent */
+    JOURNAL_BEST,       /* trial `index` is the best of `stage` (-1 = of the sweep) by the metric, with `value` */
+    JOURNAL_BASELINE,   /* `baseline` was measured; `flops` charged for it */
     JOURNAL_PROVENANCE, /* `name` = `text` */
     JOURNAL_INTERRUPTED,
     JOURNAL_FINISHED, /* `status` = exit code */
@@ -108,7 +130,8 @@ const char *journal_kind_name(int32_t kind);
 
 /* What a run is about; written at its start. Pointers are borrowed. */
 struct journal_sweep {
-    const char *version; /* of the program; NULL = this one's */
+    const char *version;   /* of the program; NULL = this one's */
+    const char *stop_rule; /* [stop] rule; NULL = none */
     const char *name, *metric, *convention, *config_given, *config_effective, *data_hash, *model_hash, *command;
     double flops_cap; /* 0 = none */
     int32_t n_stages;
@@ -225,8 +248,13 @@ struct best_choice {
 };
 /* The best done trial of `stage` (-1 = all): lowest (metric_highest: highest) mean over trials that differ only in seed
  * or row; ties by fewer counted FLOPs, then lower index. Within the seeds: the best one by the same rules. NaN never
- * wins; rows of other statuses and rows outside the grid do not count. */
+ * wins; rows of other statuses and rows outside the grid do not count, and rows that saw the first series of `narrow`
+ * only do not when there are others. */
 struct best_choice results_best(const struct results *results, int32_t stage, const char *metric);
+/* The best `most` sets of settings (seeds together) by the same rules: all their trials as indices[≤ n_rows], the best
+ * set first. Returns how many indices. */
+int32_t results_leading(const struct results *results, int32_t stage, const char *metric, int32_t most,
+                        int32_t *indices);
 /* 64-bit identity of a trial's settings without the seed: equal = averaged together. */
 uint64_t settings_group(const struct settings *settings);
 
@@ -261,9 +289,13 @@ void trial_forecast_free(struct trial_forecast *forecast);
 /* FOLDER/forecast.bin with `count` parts (0–2), whole or absent. */
 enum lvs_status trial_forecast_write(const char *folder, const struct trial_forecast *parts, int32_t count,
                                      struct lvs_error *err);
-/* parts [SPLIT_COUNT]; *count = 0 when there is no file. */
-enum lvs_status trial_forecast_read(const char *folder, struct trial_forecast *parts, int32_t *count,
-                                    struct lvs_error *err);
+/* The same for a further evaluation of the trial's adapter: a file of its own, named after its eval_key. */
+enum lvs_status trial_forecast_write_again(const char *folder, const char *eval_key, const struct trial_forecast *parts,
+                                           int32_t count, struct lvs_error *err);
+/* parts [SPLIT_COUNT]; *count = 0 when there is no file. With an eval_key (NULL = none) that has a file of its own,
+ * that file's. */
+enum lvs_status trial_forecast_read(const char *folder, const char *eval_key, struct trial_forecast *parts,
+                                    int32_t *count, struct lvs_error *err);
 
 /* ---- adapters ---- */
 
@@ -291,6 +323,8 @@ enum lvs_status adapter_export(const char *from, const char *to, struct lvs_erro
 
 /* Sets HDF5_USE_FILE_LOCKING=FALSE unless the user set it. Call first in main, before any HDF5 call. */
 void results_prepare_hdf5(void);
+/* Names and versions of the libraries that results are written with, such as "HDF5 1.10.8, Jansson 2.14". */
+void results_libraries(char *out, size_t capacity);
 /* OUTPUT/results.h5 by one process: built aside, fsync, rename. LVS_OUTPUT; the old file then stands. */
 enum lvs_status results_publish(const struct results *results, struct lvs_error *err);
 /* The same file by all ranks; collective. `communicator` points to an MPI_Comm. Rank 0 gives `results`, the others

@@ -40,9 +40,13 @@ enum lvs_status trial_price_make(const struct config *config, struct sweep_facts
 
 /* ---- plan: the points of a stage as trials with names, keys and prices ---- */
 
+#define STAGE_AXES_MAX 16
 struct stage_points {
     struct trial *trials; /* [n] in enumeration order, owned; index is not yet set */
     int32_t n;
+    int32_t n_axes;  /* axes with several values, the first one outermost */
+    int32_t *values; /* [n · n_axes] which value of each axis a point has, owned; NULL = not known */
+    char axis_name[STAGE_AXES_MAX][32];
 };
 void stage_points_free(struct stage_points *points);
 /* Where the coordinator gets a stage's points from; the real one is sweep_planner, tests give their own. */
@@ -52,6 +56,8 @@ struct planner {
      * fill. */
     enum lvs_status (*stage_points)(void *context, int32_t stage, const struct trial *best, __int128 budget_left,
                                     struct stage_points *out, struct lvs_error *err);
+    /* The second evaluation of a trial whose settings say `narrow`; NULL where none does. */
+    enum lvs_status (*second_pass)(void *context, const struct trial *first, struct trial *out, struct lvs_error *err);
 };
 #define PLANNER_MAX_BASELINES 64
 struct sweep_planner {
@@ -70,6 +76,8 @@ enum plan_verdict { PLAN_RUN, PLAN_KEPT, PLAN_CUT };
 struct plan_row {
     int32_t trial, stage;
     enum plan_verdict verdict; /* KEPT: finished already, or equal to a trial of an earlier stage */
+    int32_t from, until;       /* RUN: steps that this row of the plan does; until 0 = all */
+    int64_t flops;             /* RUN: reserved for them; KEPT, CUT: planned */
     __int128 total;            /* FLOPs reserved and spent up to this row */
 };
 struct plan {
@@ -85,6 +93,14 @@ void plan_free(struct plan *plan);
 /* LVS_BUDGET in words when [budget] over = refuse and a whole stage is cut. */
 enum lvs_status plan_check(const struct config *config, const struct plan *plan, struct lvs_error *err);
 
+/* What the trials that the plan runs cost under a convention, whichever the budget counts by; FLOPs. */
+struct plan_cost {
+    __int128 training, evaluation;
+    __int128 counted; /* what [budget] count says of both */
+};
+enum lvs_status plan_cost_make(const struct config *config, struct sweep_facts *facts, const struct plan *plan,
+                               const char *convention, struct plan_cost *out, struct lvs_error *err);
+
 /* ---- budget: pure policy ---- */
 
 enum admission { ADMISSION_RUN, ADMISSION_CUT };
@@ -99,7 +115,8 @@ void budget_admit(struct ledger *ledger, const int64_t *prices, int32_t n, enum 
 enum coordinator_event_kind {
     EVENT_START,        /* once, after the known records were given */
     EVENT_WORKER_READY, /* worker can take an assignment */
-    EVENT_RECORD,       /* worker finished one trial of its assignment: done, diverged, failed or interrupted */
+    EVENT_RECORD,       /* worker finished one trial of its assignment: done, diverged, failed, interrupted, or pending:
+                           paused at the step it was to come to, with the validation loss there */
     EVENT_WORKER_LOST,  /* worker takes no more work; what it had comes back */
     EVENT_STOP,         /* wind down: nothing new is sent */
 };
@@ -117,6 +134,8 @@ enum coordinator_action_kind {
     ACTION_CUT,         /* trial: journal it */
     ACTION_SETTLED,     /* trial: its record is final; journal it */
     ACTION_RETRY,       /* trial goes back to the queue; journal the failed attempt's record */
+    ACTION_PAUSED,      /* trial has come to a rung: journal its record, the rung and the charge */
+    ACTION_RUNG,        /* what was decided of the trial at its rung: journal it */
     ACTION_STAGE_BEGIN, /* stage */
     ACTION_STAGE_END,   /* stage, trial = its best (-1 none) */
     ACTION_QUARANTINE,  /* worker failed too often in a row: it gets nothing more */
@@ -130,7 +149,10 @@ struct coordinator_action {
     int32_t n_trials;
     const int32_t *trials; /* ACTION_ASSIGN: [n_trials], valid as long as the action */
     int32_t attempt;
-    int64_t charged, lost; /* ACTION_SETTLED, ACTION_RETRY: what the ledger took for it, FLOPs */
+    int64_t charged, lost;   /* ACTION_SETTLED, ACTION_RETRY, ACTION_PAUSED: what the ledger took for it, FLOPs */
+    int64_t reserved;        /* ACTION_ADMITTED, ACTION_RETRY: what the ledger holds for it now */
+    const struct rung *rung; /* ACTION_PAUSED, ACTION_RUNG: valid as long as the coordinator changes nothing */
+    int32_t place, n_at_rung, n_kept; /* ACTION_RUNG: place-th of n_at_rung by loss, n_kept go on; 0 = not ranked */
 };
 
 struct coordinator;
@@ -145,10 +167,14 @@ struct coordinator_options {
     bool count_evaluation; /* evaluation is charged too */
     int32_t retries, quarantine_after;
     int32_t pack;         /* most trials an assignment, same context and batch; 1 … ASSIGNMENT_MAX */
+    int32_t pack_rows;    /* most rows of a step (batch · context · trials) beyond one trial; 0 = no limit */
     bool pack_spread;     /* narrower packs when workers would be idle; only where packing changes no bit */
     char metric[64];      /* chooses the best of a stage */
     int32_t n_channel;    /* that metrics of several channels are averaged over */
     bool dearest_is_best; /* plan: the dearest trial of a stage stands for its best */
+    enum stop_rule stop_rule;
+    int32_t stop_factor, stop_min_steps;
+    bool trend_skip;
     bool retry_failed;
     char rerun_key[LVS_HASH_TEXT]; /* train_key (or its start) to run again; "" = none */
 };
@@ -159,12 +185,13 @@ void coordinator_options_free(struct coordinator_options *options);
 enum lvs_status coordinator_create(const struct coordinator_options *options, const struct planner *planner,
                                    struct coordinator **out, struct lvs_error *err);
 void coordinator_destroy(struct coordinator *coordinator);
-/* A trial with its final record from an earlier run of the same OUTPUT, in the journal's order, before EVENT_START. */
-void coordinator_add_known(struct coordinator *coordinator, const struct trial *trial, const struct record *record);
-/* The same with what its ledger entries of earlier runs add up to, which a record cannot tell after retries. */
+/* A trial of an earlier run of the same OUTPUT with its last record, its rungs and what its ledger entries add up to;
+ * in the journal's order, before EVENT_START. */
 void coordinator_add_row(struct coordinator *coordinator, const struct result_row *row);
 /* FLOPs lost in earlier runs, all in all. */
 void coordinator_set_lost(struct coordinator *coordinator, __int128 flops);
+/* All rows of an earlier run, in their order, and what it lost. */
+void coordinator_add_results(struct coordinator *coordinator, const struct results *known);
 /* Takes one event; *actions (owned by the coordinator, valid until the next call) are to be carried out in order. */
 enum lvs_status coordinator_handle(struct coordinator *coordinator, const struct coordinator_event *event,
                                    const struct coordinator_action **actions, int32_t *n_actions,
@@ -175,6 +202,14 @@ const struct record *coordinator_record(const struct coordinator *coordinator, i
 /* true when the trial belongs to the stage (reused ones belong to several). */
 bool coordinator_in_stage(const struct coordinator *coordinator, int32_t index, int32_t stage);
 bool coordinator_evaluate_only(const struct coordinator *coordinator, int32_t index);
+/* What the trial's assignment does: steps (from, until], until 0 = all that are left; at most `price` FLOPs beside the
+ * `charged` that count for its earlier steps. */
+struct trial_segment {
+    int32_t from, until;
+    int64_t price, charged;
+};
+const struct rung_list *coordinator_rungs(const struct coordinator *coordinator, int32_t index);
+struct trial_segment coordinator_segment(const struct coordinator *coordinator, int32_t index);
 int32_t coordinator_best(const struct coordinator *coordinator); /* of the last ended stage; -1 = none */
 const struct ledger *coordinator_ledger(const struct coordinator *coordinator);
 bool coordinator_finished(const struct coordinator *coordinator);
@@ -187,6 +222,8 @@ struct assignment {
     int32_t n_trials, attempt;
     int32_t evaluate_only; /* bool: the adapters are there, only the evaluation is new */
     int32_t reserved;
+    int32_t from[ASSIGNMENT_MAX];  /* step that the trial has come to in earlier assignments */
+    int32_t until[ASSIGNMENT_MAX]; /* step to pause at, 0 = none */
     struct trial trials[ASSIGNMENT_MAX];
 };
 enum progress_phase { PHASE_LOADING, PHASE_TRAINING, PHASE_EVALUATING };
@@ -240,6 +277,8 @@ void protocol_host(char *out, size_t capacity);
 void protocol_library(char *out, size_t capacity); /* "Open MPI v4.1.4" */
 /* Collective: index and number of the ranks of this node that say `is_worker`. */
 void protocol_local(bool is_worker, int32_t *index, int32_t *count);
+/* LVS_LAUNCH, with the cure, when the environment shows that processes that should be ranks have not met. */
+enum lvs_status sweep_check_launch(struct lvs_error *err);
 /* Collective: true when every rank gave the same text (its first 255 bytes). */
 bool protocol_same_text(const char *text);
 /* Collective: results.h5 by all ranks; rank 0 gives the results, the others NULL. */

@@ -15,7 +15,11 @@ void batch_order(const struct settings *settings, int32_t n_windows, int32_t n_s
 struct trainer;
 
 struct trainer_options {
-    const struct model *model;
+    const struct model *model; /* what the steps compute with */
+    /* head_rows = text: `model` has rows kept[model_vocabulary(model)] of `whole` (model_open_rows), the windows hold
+     * its ids, and adapters are read, written and evaluated as those of `whole`. NULL = of the model itself. */
+    const struct model *whole;
+    const int32_t *kept;
     const struct window_set *windows;  /* of the pack's context, stride and padding; borrowed */
     const struct trial *const *trials; /* [n_trials], equal context and batch */
     int32_t n_trials;
@@ -30,6 +34,11 @@ void trainer_destroy(struct trainer *trainer);
 const struct lora_layout *trainer_lora(const struct trainer *trainer);
 /* Device view of all adapters, for evaluation in between (dropout off). Adapter k belongs to trial k. */
 const struct adapters *trainer_adapters(struct trainer *trainer);
+/* The same as the steps hold them, for trainer_options.model: another layout only with head_rows = text. */
+const struct adapters *trainer_trained(struct trainer *trainer, const struct lora_layout **layout);
+/* Windows of trial k's batch at a step: [batch]. */
+enum lvs_status trainer_batch(struct trainer *trainer, int32_t k, int32_t step, int32_t *windows,
+                              struct lvs_error *err);
 
 /* Runs the active trials until each has done min(its steps, `until`) steps, or `stop` returns true (asked about twice a
  * second at most; NULL = never). Each trial keeps its own step count. LVS_DIVERGED never ends the pack: the trial is

@@ -108,6 +108,9 @@ struct trial_price {
     int64_t training;   /* all steps */
     int64_t evaluation; /* everything evaluated, whether or not the budget counts it */
     int64_t counted;    /* what is reserved: training, plus evaluation when [budget] count says so */
+    int64_t periodic;   /* one evaluation of `every`; part of evaluation */
+    int64_t rung;       /* one validation loss at a rung of [stop] rule, beside evaluation */
+    int64_t baseline;   /* measuring the untrained model at its first end; part of evaluation */
 };
 
 struct trial {

@@ -56,6 +56,7 @@ void record_init(struct record *record, const struct trial *trial) {
     memcpy(record->train_key, trial->train_key, sizeof record->train_key);
     memcpy(record->eval_key, trial->eval_key, sizeof record->eval_key);
     record->train_loss = NAN;
+    record->head_gap = (struct head_gap_record){.first = NAN, .last = NAN, .largest = NAN};
     record->val_loss = unknown_loss();
     record->test_loss = unknown_loss();
     record->val = unknown_forecast();

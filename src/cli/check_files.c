@@ -22,11 +22,11 @@ static int32_t check_curves(const char *folder, const struct result_row *row) {
     return problems;
 }
 
-static int32_t check_forecast(const char *folder) {
+static int32_t check_forecast(const char *folder, const char *eval_key) {
     struct trial_forecast parts[SPLIT_COUNT];
     struct lvs_error err = {0};
     int32_t count = 0;
-    if (trial_forecast_read(folder, parts, &count, &err) != LVS_OK) return check_problem("%s", err.text);
+    if (trial_forecast_read(folder, eval_key, parts, &count, &err) != LVS_OK) return check_problem("%s", err.text);
     for (int32_t i = 0; i < count; i++)
         trial_forecast_free(&parts[i]);
     return 0;
@@ -114,7 +114,8 @@ int32_t check_files(const struct check *check) {
         if (trial_folder(folder, check->output, row->trial.name, &err) != LVS_OK)
             problems += check_problem("%s", err.text);
         else
-            problems += check_curves(folder, row) + check_forecast(folder) + check_adapter(folder, row);
+            problems +=
+                check_curves(folder, row) + check_forecast(folder, row->trial.eval_key) + check_adapter(folder, row);
     }
     printf("files     curves, forecasts and adapters of %d finished trial%s read\n", n, n == 1 ? "" : "s");
     return problems;

@@ -6,11 +6,14 @@
 #include "check_internal.h"
 
 struct account_row {
-    int64_t price, reserved, charged, counted; /* counted: of the last record; -1 = none */
+    int64_t reserved, charged;
+    int64_t counted;             /* of the last record, from the trial's first step on; -1 = none */
+    int64_t at_rung, before_now; /* counted up to its last rung; up to the rung before the present settlement */
+    bool interrupted;            /* its last record says so: nothing but losses is charged */
 };
 
 struct account {
-    bool capped, with_evaluation, knows_count;
+    bool capped, with_evaluation, charges_lost, knows_count;
     __int128 cap, spent, reserved, lost;
     struct account_row *rows; /* [n], owned */
     int32_t n, capacity, n_runs, problems;
@@ -52,8 +55,10 @@ static void settle(struct account *account, const struct journal_event *event) {
         account->problems +=
             check_problem("journal line %lld: trial %d is charged %lld FLOPs, %lld were reserved",
                           (long long)event->number, event->index, (long long)event->flops, (long long)row->reserved);
-    int64_t due = row->counted < row->price ? row->counted : row->price;
-    if (account->knows_count && row->counted >= 0 && event->flops != 0 && event->flops != due)
+    int64_t due = row->interrupted || row->counted < row->before_now ? 0 : row->counted - row->before_now;
+    if (account->charges_lost) due += event->lost;
+    if (due > row->reserved) due = row->reserved;
+    if (account->knows_count && row->counted >= 0 && event->flops != due)
         account->problems +=
             check_problem("journal line %lld: trial %d is charged %lld FLOPs, its record says %lld",
                           (long long)event->number, event->index, (long long)event->flops, (long long)due);
@@ -62,6 +67,13 @@ static void settle(struct account *account, const struct journal_event *event) {
     account->lost += event->lost;
     row->charged += event->flops;
     row->reserved = 0;
+    row->before_now = row->at_rung;
+}
+
+static void take_record(struct account *account, const struct record *record) {
+    struct account_row *row = row_at(account, record->index);
+    row->counted = record->flops_training + (account->with_evaluation ? record->flops_evaluation : 0);
+    row->interrupted = record->status == TRIAL_INTERRUPTED;
 }
 
 static enum lvs_status take_event(void *context, const struct journal_event *event, struct lvs_error *err) {
@@ -69,13 +81,11 @@ static enum lvs_status take_event(void *context, const struct journal_event *eve
     (void)err;
     account->n_events++;
     if (event->kind == JOURNAL_SWEEP) begin_run(account, event->sweep);
-    if (event->kind == JOURNAL_TRIAL) row_at(account, event->trial->index)->price = event->trial->price.counted;
     if (event->kind == JOURNAL_ADMITTED) admit(account, event);
     if (event->kind == JOURNAL_SETTLE) settle(account, event);
     if (event->kind == JOURNAL_BASELINE) account->spent += event->flops;
-    if (event->kind == JOURNAL_RECORD)
-        row_at(account, event->index)->counted =
-            event->record->flops_training + (account->with_evaluation ? event->record->flops_evaluation : 0);
+    if (event->kind == JOURNAL_RECORD) take_record(account, event->record);
+    if (event->kind == JOURNAL_RUNG) row_at(account, event->index)->at_rung = event->flops;
     return LVS_OK;
 }
 
@@ -113,7 +123,8 @@ int32_t check_ledger(const struct check *check) {
     size_t length = 0, good = 0;
     struct lvs_error err = {0};
     struct account account = {.knows_count = check->config != NULL,
-                              .with_evaluation = check->config && check->config->count == COUNT_TRAINING_EVALUATION};
+                              .with_evaluation = check->config && check->config->count == COUNT_TRAINING_EVALUATION,
+                              .charges_lost = check->config && check->config->lost == LOST_CHARGE};
     enum lvs_status status = file_join(path, check->output, RESULTS_JOURNAL, &err);
     if (status == LVS_OK) status = file_read(path, (size_t)1 << 36, &bytes, &length, &err);
     if (status == LVS_OK) status = journal_replay_bytes(path, bytes, length, take_event, &account, &good, &err);

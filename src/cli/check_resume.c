@@ -175,8 +175,7 @@ static enum lvs_status start_coordinator(struct resume *resume, struct sweep_fac
     enum lvs_status status = coordinator_create(&options, &planner, &resume->coordinator, err);
     coordinator_options_free(&options);
     LVS_TRY(status);
-    for (int32_t i = 0; i < resume->known->n_rows; i++)
-        coordinator_add_known(resume->coordinator, &resume->known->rows[i].trial, &resume->known->rows[i].record);
+    coordinator_add_results(resume->coordinator, resume->known);
     LVS_TRY(coordinator_handle(resume->coordinator, &start, &actions, &n, err));
     for (int32_t i = 0; i < n; i++)
         take_action(resume, &actions[i]);

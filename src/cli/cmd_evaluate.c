@@ -134,8 +134,7 @@ static enum lvs_status foresee(const struct config *config, struct sweep_facts *
     coordinator_options_make(config, facts, 1, &options);
     enum lvs_status status = coordinator_create(&options, &planner, &coordinator, err);
     coordinator_options_free(&options);
-    for (int32_t i = 0; status == LVS_OK && i < known->n_rows; i++)
-        coordinator_add_known(coordinator, &known->rows[i].trial, &known->rows[i].record);
+    if (status == LVS_OK) coordinator_add_results(coordinator, known);
     if (status == LVS_OK) status = coordinator_handle(coordinator, &start, &actions, &n, err);
     for (int32_t i = 0; status == LVS_OK && i < n; i++) {
         out->n_cut += actions[i].kind == ACTION_CUT;

@@ -10,6 +10,7 @@ struct flops_request {
     const struct flops_convention *convention;
     struct flops_shape shape;
     int64_t context, batch, steps, evaluate;
+    int64_t prompt, generate; /* tokens given and tokens made; generate 0 = none */
     bool terms, json;
 };
 
@@ -44,54 +45,80 @@ static void print_number(const char *name, int64_t flops) {
     printf("%-28s %28s  %.9g %% of 1e17\n", name, text, (double)flops / 1e15);
 }
 
-static void print_text(const struct flops_request *request, const struct flops_terms *terms, int64_t forward,
-                       int64_t training, int64_t evaluation) {
+/* What all of a request costs; FLOPs. */
+struct flops_answer {
+    struct flops_terms terms; /* of one forward of the batch */
+    int64_t forward, training, evaluation;
+    int64_t cached, repeated; /* generation of one sequence with a key/value cache and without */
+    int64_t total;            /* training, evaluation and cached generation */
+};
+
+static void print_text(const struct flops_request *request, const struct flops_answer *answer) {
     printf("convention %s: %s\n", request->convention->name, request->convention->about);
-    for (int32_t i = 0; request->terms && i < terms->n; i++)
-        print_number(terms->term[i].name, terms->term[i].flops);
+    for (int32_t i = 0; request->terms && i < answer->terms.n; i++)
+        print_number(answer->terms.term[i].name, answer->terms.term[i].flops);
     print_number("forward, one sequence", flops_forward(request->convention, &request->shape, 1, request->context));
-    print_number("forward, batch", forward);
-    print_number("training", training);
-    if (request->evaluate > 0) print_number("evaluation", evaluation);
-    print_number("total", training + evaluation);
+    print_number("forward, batch", answer->forward);
+    print_number("training", answer->training);
+    if (request->evaluate > 0) print_number("evaluation", answer->evaluation);
+    if (request->generate > 0) {
+        print_number("generation, cached", answer->cached);
+        print_number("generation, without a cache", answer->repeated);
+    }
+    if ((request->evaluate > 0 || request->generate > 0) && request->convention->evaluation_free)
+        printf("%s counts training only: evaluation and generation are free\n", request->convention->name);
+    print_number("total", answer->total);
 }
 
-static void print_json(const struct flops_request *request, const struct flops_terms *terms, int64_t forward,
-                       int64_t training, int64_t evaluation) {
+static void print_json(const struct flops_request *request, const struct flops_answer *answer) {
     json_t *document = json_pack("{s:s, s:I, s:I, s:I, s:I}", "convention", request->convention->name, "forward_batch",
-                                 (json_int_t)forward, "training", (json_int_t)training, "evaluation",
-                                 (json_int_t)evaluation, "total", (json_int_t)(training + evaluation));
+                                 (json_int_t)answer->forward, "training", (json_int_t)answer->training, "evaluation",
+                                 (json_int_t)answer->evaluation, "total", (json_int_t)answer->total);
     json_t *list = json_object();
-    for (int32_t i = 0; request->terms && i < terms->n; i++)
-        json_object_set_new(list, terms->term[i].name, json_integer(terms->term[i].flops));
+    for (int32_t i = 0; request->terms && i < answer->terms.n; i++)
+        json_object_set_new(list, answer->terms.term[i].name, json_integer(answer->terms.term[i].flops));
     if (request->terms)
         json_object_set_new(document, "terms_forward_batch", list);
     else
         json_decref(list);
+    if (request->generate > 0) {
+        json_object_set_new(document, "generation_cached", json_integer(answer->cached));
+        json_object_set_new(document, "generation_without_cache", json_integer(answer->repeated));
+    }
     json_dumpf(document, stdout, JSON_INDENT(2));
     putchar('\n');
     json_decref(document);
 }
 
+/* False where a sum does not fit. */
+static bool price(const struct flops_request *request, struct flops_answer *out) {
+    const struct flops_convention *convention = request->convention;
+    const struct flops_shape *shape = &request->shape;
+    convention->forward(shape, request->batch, request->context, true, &out->terms);
+    out->forward = flops_forward(convention, shape, request->batch, request->context);
+    int64_t step = flops_training_step(convention, shape, request->batch, request->context);
+    out->evaluation = flops_evaluation(convention, shape, request->evaluate, 1, request->context);
+    out->cached = flops_generation(convention, shape, request->prompt, request->generate, true);
+    out->repeated = flops_generation(convention, shape, request->prompt, request->generate, false);
+    int64_t largest[] = {step, out->evaluation, out->cached, out->repeated};
+    for (int i = 0; i < 4; i++)
+        if (largest[i] == INT64_MAX) return false;
+    return !__builtin_mul_overflow(step, request->steps, &out->training) &&
+           !__builtin_add_overflow(out->training, out->evaluation, &out->total) &&
+           !__builtin_add_overflow(out->total, out->cached, &out->total);
+}
+
 static int answer(const struct flops_request *request) {
-    struct flops_terms terms;
+    struct flops_answer found;
     struct lvs_error err = {0};
-    request->convention->forward(&request->shape, request->batch, request->context, true, &terms);
-    int64_t forward = flops_forward(request->convention, &request->shape, request->batch, request->context);
-    int64_t step = flops_training_step(request->convention, &request->shape, request->batch, request->context);
-    int64_t training, evaluation = 0, total;
-    bool overflow = __builtin_mul_overflow(step, request->steps, &training);
-    if (request->evaluate > 0)
-        evaluation = flops_evaluation(request->convention, &request->shape, request->evaluate, 1, request->context);
-    if (overflow || step == INT64_MAX || evaluation == INT64_MAX ||
-        __builtin_add_overflow(training, evaluation, &total)) {
-        lvs_fail(&err, LVS_USAGE, "lvsweep flops: more than 9.2e18 FLOPs; give fewer steps");
+    if (!price(request, &found)) {
+        lvs_fail(&err, LVS_USAGE, "lvsweep flops: more than 9.2e18 FLOPs; give fewer steps or tokens");
         return cli_fail(&err);
     }
     if (request->json)
-        print_json(request, &terms, forward, training, evaluation);
+        print_json(request, &found);
     else
-        print_text(request, &terms, forward, training, evaluation);
+        print_text(request, &found);
     return LVS_OK;
 }
 
@@ -122,7 +149,8 @@ static bool take_option(struct flops_request *request, int option, struct lvs_er
         int64_t least, most;
     } numbers[] = {{'r', "--rank", 0, LVS_MAX_LORA_RANK}, {'x', "--context", 1, 1000000},
                    {'B', "--batch", 1, 100000},           {'s', "--steps", 0, 1000000000},
-                   {'e', "--evaluate", 0, 100000000},     {'v', "--vocabulary", 2, 10000000}};
+                   {'e', "--evaluate", 0, 100000000},     {'v', "--vocabulary", 2, 10000000},
+                   {'p', "--prompt", 1, 1000000},         {'g', "--generate", 0, 100000}};
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         if (numbers[i].option == option &&
             !cli_integer(&command_flops, numbers[i].name, optarg, numbers[i].least, numbers[i].most, &number))
@@ -133,6 +161,8 @@ static bool take_option(struct flops_request *request, int option, struct lvs_er
     if (option == 's') request->steps = number;
     if (option == 'e') request->evaluate = number;
     if (option == 'v') request->shape.vocabulary = (int32_t)number;
+    if (option == 'p') request->prompt = number;
+    if (option == 'g') request->generate = number;
     return true;
 }
 
@@ -145,12 +175,18 @@ static int run(int argc, char **argv) {
                                             {"steps", required_argument, NULL, 's'},
                                             {"evaluate", required_argument, NULL, 'e'},
                                             {"vocabulary", required_argument, NULL, 'v'},
+                                            {"prompt", required_argument, NULL, 'p'},
+                                            {"generate", required_argument, NULL, 'g'},
                                             {"head-bias", no_argument, NULL, 'b'},
                                             {"terms", no_argument, NULL, 't'},
                                             {"json", no_argument, NULL, 'j'},
                                             {0}};
-    struct flops_request request = {
-        .convention = flops_convention_at(0), .shape = default_shape, .context = 512, .batch = 4, .steps = 600};
+    struct flops_request request = {.convention = flops_convention_at(0),
+                                    .shape = default_shape,
+                                    .context = 512,
+                                    .batch = 4,
+                                    .steps = 600,
+                                    .prompt = 1};
     struct lvs_error err = {0};
     bool done;
     for (int option; (option = cli_next_option(&command_flops, argc, argv, options, &done)) != -1;) {
@@ -173,6 +209,8 @@ const struct command command_flops = {
             "  --batch N          windows a step (4)\n"
             "  --steps N          training steps (600)\n"
             "  --evaluate N       and N forward passes of one window (0)\n"
+            "  --generate N       and N new tokens of one sequence, priced with a key/value cache and without (0)\n"
+            "  --prompt N         tokens that generation is given (1)\n"
             "  --vocabulary N     rows of the head, when they are gathered\n"
             "  --head-bias        a trainable bias on the head\n"
             "  --terms            one forward of the batch, term by term\n"

@@ -1,24 +1,22 @@
 /* lvsweep plan: every trial with its FLOPs, what the budget cuts and why; no GPU, no MPI, nothing is written. */
-#include <jansson.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli_internal.h"
-
-struct plan_view {
-    const struct config *config;
-    struct sweep_facts *facts;
-    const struct plan *plan;
-};
+#include "cmd_plan.h"
 
 static const char *verdict_word(enum plan_verdict verdict) {
     return verdict == PLAN_RUN ? "run" : verdict == PLAN_KEPT ? "kept" : "cut";
 }
 
-static double percent_of_cap(const struct plan_view *view, double flops) {
-    return view->config->flops_cap > 0 ? 100 * flops / view->config->flops_cap : NAN;
+/* "4.225", or "-" without a cap. */
+static const char *percent_of_cap(const struct plan_view *view, double flops, char out[32]) {
+    double cap = view->config->flops_cap;
+    if (cap > 0)
+        snprintf(out, 32, "%.3f", 100 * flops / cap);
+    else
+        lvs_copy(out, 32, "-");
+    return out;
 }
 
 /* ---- text ---- */
@@ -36,6 +34,11 @@ static void print_data(const struct plan_view *view) {
     printf("model   %s: %d layers, hidden %d, vocabulary %d; %s, %s\n", view->config->model_path, model->n_layers,
            model->hidden, sweep_facts_vocabulary(view->facts), sweep_facts_backend(view->facts),
            sweep_facts_precision(view->facts));
+    if (view->config->head_rows == HEAD_ROWS_TEXT && view->config->vocabulary != VOCABULARY_TEXT)
+        printf(
+            "head    head_rows = text: steps compute the rows of the text's tokens only, measured against the whole\n"
+            "        head as they go; the FLOPs below count all %d rows\n",
+            sweep_facts_vocabulary(view->facts));
     if (view->config->flops_cap > 0)
         printf("budget  %.4g FLOPs, convention %s, %s counted\n\n", view->config->flops_cap, view->config->convention,
                view->config->count == COUNT_TRAINING ? "training" : "training and evaluation");
@@ -43,15 +46,29 @@ static void print_data(const struct plan_view *view) {
         printf("budget  none, convention %s\n\n", view->config->convention);
 }
 
+/* The step that a row of the plan comes to, and "run", "kept", "cut", "run from step 75". */
+static double last_step(const struct plan_row *row, const struct trial *trial) {
+    return row->until > 0 ? row->until : trial->settings.steps.value;
+}
+
+static const char *verdict_text(const struct plan_row *row, char out[64]) {
+    if (row->verdict == PLAN_RUN && row->from > 0)
+        snprintf(out, 64, "run from step %d", row->from);
+    else
+        lvs_copy(out, 64, verdict_word(row->verdict));
+    return out;
+}
+
 static enum lvs_status print_row(const struct plan_view *view, const struct plan_row *row, struct lvs_error *err) {
     const struct trial *trial = coordinator_trial(view->plan->coordinator, row->trial);
     struct trial_extent extent;
+    char percent[32], total[32], verdict[64];
     LVS_TRY(trial_extent_make(view->config, view->facts, &trial->settings, &extent, err));
-    printf("%-10s %-30s %5d %9g %5d %7.0f %10.4g %7.3f %8.3f %6.2f %6.1f  %s\n", view->config->stages[row->stage].name,
+    printf("%-10s %-30s %5d %9g %5d %7.0f %10.4g %7s %8s %6.2f %6.1f  %s\n", view->config->stages[row->stage].name,
            trial->name, trial->settings.lora_rank, trial->settings.learning_rate, trial->settings.context,
-           trial->settings.steps.value, (double)trial->price.counted,
-           percent_of_cap(view, (double)trial->price.counted), percent_of_cap(view, (double)row->total), extent.epochs,
-           extent.points_per_window, verdict_word(row->verdict));
+           last_step(row, trial), (double)row->flops, percent_of_cap(view, (double)row->flops, percent),
+           percent_of_cap(view, (double)row->total, total), extent.epochs, extent.points_per_window,
+           verdict_text(row, verdict));
     return LVS_OK;
 }
 
@@ -73,7 +90,7 @@ static enum lvs_status print_plan(const struct plan_view *view, struct lvs_error
         printf("tokens a series %.1f (%d decimals); points: time points that one window sees\n",
                extent.tokens_per_series, first->settings.decimals);
     }
-    return LVS_OK;
+    return plan_print_costs(view, err);
 }
 
 /* ---- JSON ---- */
@@ -84,23 +101,28 @@ static json_t *row_json(const struct plan_view *view, const struct plan_row *row
         json_pack("{s:s, s:s, s:s, s:i, s:f, s:i, s:f, s:I, s:I, s:I, s:f}", "stage",
                   view->config->stages[row->stage].name, "trial", trial->name, "verdict", verdict_word(row->verdict),
                   "lora_rank", trial->settings.lora_rank, "learning_rate", trial->settings.learning_rate, "context",
-                  trial->settings.context, "steps", trial->settings.steps.value, "flops_step",
-                  (json_int_t)trial->price.step, "flops_evaluation", (json_int_t)trial->price.evaluation,
-                  "flops_counted", (json_int_t)trial->price.counted, "flops_total", (double)row->total);
+                  trial->settings.context, "steps", last_step(row, trial), "flops_step", (json_int_t)trial->price.step,
+                  "flops_evaluation", (json_int_t)trial->price.evaluation, "flops_counted", (json_int_t)row->flops,
+                  "flops_total", (double)row->total);
+    if (row->until > 0) json_object_set_new(object, "pauses_at_step", json_integer(row->until));
     json_object_set_new(object, "train_key", json_string(trial->train_key));
     json_object_set_new(object, "eval_key", json_string(trial->eval_key));
     return object;
 }
 
-static void print_json(const struct plan_view *view) {
+static enum lvs_status print_json(const struct plan_view *view, struct lvs_error *err) {
     json_t *rows = json_array();
     for (int32_t i = 0; i < view->plan->n_rows; i++)
         json_array_append_new(rows, row_json(view, &view->plan->rows[i]));
     json_t *document = json_pack("{s:s, s:s, s:f, s:o}", "name", view->config->name, "convention",
                                  view->config->convention, "flops_cap", view->config->flops_cap, "trials", rows);
-    json_dumpf(document, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
-    putchar('\n');
+    enum lvs_status status = plan_json_costs(view, document, err);
+    if (status == LVS_OK) {
+        json_dumpf(document, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
+        putchar('\n');
+    }
     json_decref(document);
+    return status;
 }
 
 /* ---- the command ---- */
@@ -121,8 +143,7 @@ static enum lvs_status plan_show(const struct config *config, struct sweep_facts
     LVS_TRY(read_known(config, &known, &found, err));
     enum lvs_status status = plan_make(config, facts, found ? &known : NULL, &plan, err);
     struct plan_view view = {.config = config, .facts = facts, .plan = &plan};
-    if (status == LVS_OK && json) print_json(&view);
-    if (status == LVS_OK && !json) status = print_plan(&view, err);
+    if (status == LVS_OK) status = json ? print_json(&view, err) : print_plan(&view, err);
     if (status == LVS_OK) status = plan_check(config, &plan, err);
     plan_free(&plan);
     if (found) results_free(&known);
@@ -164,10 +185,11 @@ static int run(int argc, char **argv) {
 
 const struct command command_plan = {
     .name = "plan",
-    .summary = "every trial with its FLOPs, what the budget cuts, epochs, points a window",
+    .summary = "every trial with its FLOPs, what the budget cuts, epochs, points a window, all conventions",
     .help = "lvsweep plan grid.ini [--set SECTION.KEY=V] [--output DIR] [--json]\n\n"
             "Prints the sweep as the budget will admit it, without MPI or GPU, and writes nothing. With an output\n"
             "folder from an earlier run, `kept` trials are those that will not run again. Exit code 4: a whole\n"
-            "stage is cut and [budget] over = refuse.\n",
+            "stage is cut and [budget] over = refuse. Below the trials: what they cost under each convention, and,\n"
+            "where a report printed the cost of the same runs, how far its formula and this plan meet that.\n",
     .run = run,
 };

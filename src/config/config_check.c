@@ -141,6 +141,9 @@ static void check_training(const struct checker *checker, const struct settings 
     if (config->stop_rule != STOP_NONE && !(settings->loss && settings->loss_on & VALIDATION_BIT))
         complain(checker, "stop", "rule",
                  "trials are compared by validation loss; set [evaluate] loss = yes and loss_on = validation");
+    if (config->stop_rule != STOP_NONE && config->trend_skip)
+        complain(checker, "stop", "trend_skip",
+                 "yes waits for finished trials and rule ends trials before; set one of them, or rule = none");
 }
 
 static void check_settings(const struct checker *checker, const struct settings *settings) {

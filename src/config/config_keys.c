@@ -175,7 +175,7 @@ const struct config_key config_keys[] = {
     {"evaluate", "series", &type_series, SETTING(series), "all", EVALUATE,
      .help = "Series of a split that are forecast."},
     {"evaluate", "narrow", &type_narrow, SETTING(narrow_first), "none", EVALUATE,
-     .help = "Forecast all points of the grid on a few series, then the best three on more."},
+     .help = "Forecast all points of a stage on the first few series, then the best three on those and more."},
     {"evaluate", "every_metric", &type_choice, SETTING(every_metric), "loss", EVALUATE,
      .help = "What is measured during training.", .choices = "loss|forecast", .flags = KEY_DECIDES_BEST},
     {"evaluate", "every_horizon", &type_int32, SETTING(every_horizon), "3", EVALUATE,
@@ -205,14 +205,15 @@ const struct config_key config_keys[] = {
 
     /* [stop] */
     {"stop", "rule", &type_choice, CONFIG(stop_rule), "none", NONE,
-     .help = "Stop hopeless trials early; asha and median depend on the order in which trials end.",
+     .help = "Stop hopeless trials early, by validation loss at rungs; asha and median depend on the order in which "
+     "trials come.",
      .choices = "none|halving|asha|median"},
     {"stop", "factor", &type_int32, CONFIG(stop_factor), "3", NONE,
-     .help = "One in so many trials goes on at a rung.", .min = 2, .max = 1000},
+     .help = "One in so many trials goes on at a rung; rungs lie at steps / factor, steps / factor^2 and so on.", .min = 2, .max = 1000},
     {"stop", "min_steps", &type_int32, CONFIG(stop_min_steps), "100", NONE,
-     .help = "No trial is stopped before this step.", .min = 1, .max = INT_LARGE},
+     .help = "The lowest rung: no trial is stopped before this step.", .min = 1, .max = INT_LARGE},
     {"stop", "trend_skip", &type_yes_no, CONFIG(trend_skip), "no", NONE,
-     .help = "Leave out points that the trend over finished neighbours makes hopeless."},
+     .help = "Leave out points that lost in every finished value of the first axis (docs/config.md has the rule)."},
 
     /* [run] */
     {"run", "runner", &type_choice, CONFIG(runner), "lora", TRAIN,
@@ -223,7 +224,8 @@ const struct config_key config_keys[] = {
     {"run", "precision", &type_choice, CONFIG(precision), "auto", NONE,
      .help = "Arithmetic of the frozen model; auto is bf16 on CUDA and fp32 on the CPU.", .choices = "auto|fp32|bf16"},
     {"run", "pack", &type_int32, CONFIG(pack), "auto", NONE,
-     .help = "Trials that train together on one device.", .zero = "auto", .min = 1, .max = 1024},
+     .help = "Trials that train together on one device; auto: up to 16 and 8192 tokens a step on a GPU where that changes "
+     "no bit, else 1.", .zero = "auto", .min = 1, .max = 1024},
     {"run", "coordinator", &type_choice, CONFIG(coordinator), "auto", NONE,
      .help = "Whether rank 0 only coordinates, or works too; auto works too when its node has a device to spare.",
      .choices = "auto|own_rank|shared"},

@@ -218,9 +218,10 @@ static bool is_stage(const struct ini_section *section) {
     return strncmp(section->name, "stage.", 6) == 0;
 }
 
+/* A stage that was moved out has no name any more, and an empty name is none. */
 static int find_stage(const struct config_stage *stages, int n, const char *name) {
     for (int i = 0; i < n; i++)
-        if (strcmp(stages[i].name, name) == 0) return i;
+        if (name[0] && strcmp(stages[i].name, name) == 0) return i;
     return -1;
 }
 

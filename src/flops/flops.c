@@ -45,23 +45,36 @@ int64_t flops_training_step(const struct flops_convention *convention, const str
 
 int64_t flops_evaluation(const struct flops_convention *convention, const struct flops_shape *shape, int64_t windows,
                          int64_t batch, int64_t context) {
-    if (windows <= 0 || batch <= 0) return 0;
+    if (windows <= 0 || batch <= 0 || convention->evaluation_free) return 0;
     int64_t whole = price_times(windows / batch, flops_forward(convention, shape, batch, context));
     return price_plus(whole, flops_forward(convention, shape, windows % batch, context));
 }
 
+/* The new tokens alone, behind a prompt that is in the cache. */
+static int64_t continuation(const struct flops_convention *convention, const struct flops_shape *shape, int64_t prompt,
+                            int64_t tokens) {
+    int64_t sum = 0;
+    for (int64_t i = 0; i < tokens && sum < INT64_MAX; i++) {
+        struct flops_terms terms;
+        convention->decode(shape, 1, prompt + i + 1, &terms);
+        sum = price_plus(sum, terms_sum(&terms));
+    }
+    return sum;
+}
+
+int64_t flops_generation_samples(const struct flops_convention *convention, const struct flops_shape *shape,
+                                 int64_t prompt, int64_t tokens, int64_t samples) {
+    if (prompt <= 0 || tokens <= 0 || samples <= 0 || convention->evaluation_free) return 0;
+    return price_plus(forward_sum(convention, shape, 1, prompt, false),
+                      price_times(samples, continuation(convention, shape, prompt, tokens)));
+}
+
 int64_t flops_generation(const struct flops_convention *convention, const struct flops_shape *shape, int64_t prompt,
                          int64_t tokens, bool cached) {
-    if (prompt <= 0 || tokens <= 0) return 0;
-    int64_t sum = cached ? forward_sum(convention, shape, 1, prompt, false) : 0;
-    for (int64_t i = 0; i < tokens && sum < INT64_MAX; i++) {
-        if (cached) {
-            struct flops_terms terms;
-            convention->decode(shape, 1, prompt + i + 1, &terms);
-            sum = price_plus(sum, terms_sum(&terms));
-        } else {
-            sum = price_plus(sum, forward_sum(convention, shape, 1, prompt + i, false));
-        }
-    }
+    if (cached) return flops_generation_samples(convention, shape, prompt, tokens, 1);
+    if (prompt <= 0 || tokens <= 0 || convention->evaluation_free) return 0;
+    int64_t sum = 0;
+    for (int64_t i = 0; i < tokens && sum < INT64_MAX; i++)
+        sum = price_plus(sum, forward_sum(convention, shape, 1, prompt + i, false));
     return sum;
 }

@@ -50,21 +50,25 @@ struct model {
     struct qwen2_config config;
     struct attention_shape shape;
     int32_t n_vocabulary;
-    struct safetensors *file; /* NULL with random weights */
-    struct weight *embedding; /* [n_vocabulary][hidden] */
-    struct weight *head;      /* the same pointer when tied */
-    struct host_tensor head_host;
-    struct model_layer *layers; /* [n_layers] */
-    const float *norm_last;     /* [hidden] */
-    float *vectors;             /* device: all gains and biases in one allocation */
-    void **owned;               /* host memory that weights may point into */
+    struct safetensors *file;                     /* NULL with random weights */
+    struct weight *embedding;                     /* [n_vocabulary][hidden] */
+    struct weight *head;                          /* the same pointer when tied */
+    struct host_tensor embedding_host, head_host; /* the same when tied */
+    struct model_layer *layers;                   /* [n_layers] */
+    const float *norm_last;                       /* [hidden] */
+    float *vectors;                               /* device: all gains and biases in one allocation */
+    void **owned;                                 /* host memory that weights may point into */
     int32_t n_owned;
+    const struct model *whole; /* of which this one has some rows of the vocabulary and shares the rest, or NULL */
 };
 
 /* Sets config, shape and empty layers; the rest is filled by the opener. */
 struct model *model_allocate(const struct compute *compute, const struct qwen2_config *config);
 /* Host memory of the model's life. */
 void *model_own(struct model *model, void *memory);
+/* Replaces the table by its chosen rows, in memory of the owner's. LVS_INPUT for a row that `what` does not have. */
+enum lvs_status host_rows_gather(struct model *owner, const char *what, const int32_t *rows, int32_t n_rows,
+                                 struct host_tensor *table, struct lvs_error *err);
 /* Floats of gains and biases of one layer, and of the whole model. */
 int64_t model_layer_vector_floats(const struct qwen2_config *config);
 int64_t model_vector_floats(const struct qwen2_config *config);

@@ -48,8 +48,9 @@ static enum lvs_status make_matrices(struct maker *maker) {
     const struct qwen2_config *config = &model->config;
     int64_t hidden = config->hidden, attention = model_attention_width(config);
     struct host_tensor host;
-    LVS_TRY(make_weight(maker, config->vocab_size, hidden, &model->embedding, &model->head_host));
+    LVS_TRY(make_weight(maker, config->vocab_size, hidden, &model->embedding, &model->embedding_host));
     model->head = model->embedding;
+    model->head_host = model->embedding_host;
     if (!config->tied) {
         model->head = NULL;
         LVS_TRY(make_weight(maker, config->vocab_size, hidden, &model->head, &model->head_host));

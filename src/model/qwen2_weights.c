@@ -30,22 +30,27 @@ static void destroy_weight(struct model *model, struct weight *weight) {
     if (weight) model->compute.backend->weight_destroy(model->compute.device, weight);
 }
 
-void model_close(struct model *model) {
-    if (!model) return;
+/* What models over some of the rows share. */
+static void close_layers(struct model *model) {
     for (int32_t l = 0; l < model->config.n_layers; l++) {
         destroy_weight(model, model->layers[l].qkv);
         destroy_weight(model, model->layers[l].o);
         destroy_weight(model, model->layers[l].gate_up);
         destroy_weight(model, model->layers[l].down);
     }
-    if (model->head != model->embedding) destroy_weight(model, model->head);
-    destroy_weight(model, model->embedding);
     if (model->vectors) model->compute.backend->release(model->compute.device, model->vectors);
     safetensors_close(model->file);
+    free(model->layers);
+}
+
+void model_close(struct model *model) {
+    if (!model) return;
+    if (model->head != model->embedding) destroy_weight(model, model->head);
+    destroy_weight(model, model->embedding);
+    if (!model->whole) close_layers(model);
     for (int32_t i = 0; i < model->n_owned; i++)
         free(model->owned[i]);
     free(model->owned);
-    free(model->layers);
     free(model);
 }
 
@@ -222,22 +227,13 @@ static enum lvs_status load_vectors(const struct loader *loader) {
 
 /* ---- embedding and head ---- */
 
-/* Rows of a table gathered into memory of the model's own, when the source keeps only some. */
+/* Only the rows that the source keeps, when it keeps only some. */
 static enum lvs_status keep_rows(const struct loader *loader, const char *name, struct host_tensor *table) {
     const struct model_source *source = loader->source;
     if (!source->kept_rows) return LVS_OK;
-    size_t row_bytes = (size_t)table->cols * tensor_type_size(table->type);
-    unsigned char *rows = model_own(loader->model, lvs_malloc((size_t)source->n_kept * row_bytes));
-    for (int32_t i = 0; i < source->n_kept; i++) {
-        int32_t row = source->kept_rows[i];
-        if (row < 0 || row >= table->rows)
-            return lvs_fail(loader->err, LVS_INPUT, "%s: token id %d has no row in \"%s\" of %lld rows", loader->folder,
-                            row, name, (long long)table->rows);
-        memcpy(rows + (size_t)i * row_bytes, (const unsigned char *)table->data + (size_t)row * row_bytes, row_bytes);
-    }
-    table->data = rows;
-    table->rows = source->n_kept;
-    return LVS_OK;
+    enum lvs_status status =
+        host_rows_gather(loader->model, name, source->kept_rows, source->n_kept, table, loader->err);
+    return status == LVS_OK ? LVS_OK : lvs_error_prefix(loader->err, "%s", loader->folder);
 }
 
 static enum lvs_status load_table(const struct loader *loader, const char *name, struct weight **weight,
@@ -250,9 +246,10 @@ static enum lvs_status load_table(const struct loader *loader, const char *name,
 
 static enum lvs_status load_tables(const struct loader *loader) {
     struct model *model = loader->model;
-    LVS_TRY(load_table(loader, "model.embed_tokens.weight", &model->embedding, &model->head_host));
+    LVS_TRY(load_table(loader, "model.embed_tokens.weight", &model->embedding, &model->embedding_host));
     if (loader->source->kept_rows) model->n_vocabulary = loader->source->n_kept;
     model->head = model->embedding;
+    model->head_host = model->embedding_host;
     if (model->config.tied) return LVS_OK;
     model->head = NULL;
     return load_table(loader, "lm_head.weight", &model->head, &model->head_host);

@@ -82,13 +82,24 @@ static int by_group(const void *a, const void *b) {
     return left->index < right->index ? -1 : left->index > right->index;
 }
 
+static bool is_eligible(const struct result_row *row, int32_t stage) {
+    return row->record.status == TRIAL_DONE && !row->outside && (stage < 0 || (row->stages >> stage & 1u));
+}
+
+/* Numbers over the few series of a first pass do not compare with those of the second. */
+static bool has_second_pass(const struct results *results, int32_t stage) {
+    for (int32_t i = 0; i < results->n_rows; i++)
+        if (is_eligible(&results->rows[i], stage) && results->rows[i].trial.settings.narrow_first == 0) return true;
+    return false;
+}
+
 static int32_t gather(const struct results *results, int32_t stage, const char *metric, struct candidate *out) {
     int32_t n = 0;
     double sign = metric_highest(metric) ? -1 : 1;
+    bool second = has_second_pass(results, stage);
     for (int32_t i = 0; i < results->n_rows; i++) {
         const struct result_row *row = &results->rows[i];
-        if (row->record.status != TRIAL_DONE || row->outside) continue;
-        if (stage >= 0 && !(row->stages >> stage & 1u)) continue;
+        if (!is_eligible(row, stage) || (second && row->trial.settings.narrow_first > 0)) continue;
         double value = sign * metric_value(results, row, metric); /* the lowest wins from here on */
         if (isnan(value)) continue;
         out[n++] = (struct candidate){.group = settings_group(&row->trial.settings),
@@ -127,22 +138,57 @@ static const struct candidate *best_seed(const struct candidate *group, int32_t 
     return best;
 }
 
+/* A run of candidates that differ in the seed only. */
+struct seed_group {
+    const struct candidate *first, *best;
+    int32_t n;
+    double mean;
+};
+
+static int by_rank(const void *a, const void *b) {
+    const struct seed_group *left = a, *right = b;
+    const struct candidate *x = left->best, *y = right->best;
+    if (x == y) return 0;
+    return is_better(left->mean, x->flops, x->index, right->mean, y->flops, y->index) ? -1 : 1;
+}
+
+/* Groups in the order of their rank, in `groups` with room for n. */
+static int32_t rank_groups(const struct candidate *all, int32_t n, struct seed_group *groups) {
+    int32_t n_groups = 0;
+    for (int32_t i = 0, seeds; i < n; i += seeds) {
+        for (seeds = 1; i + seeds < n && all[i + seeds].group == all[i].group;)
+            seeds++;
+        groups[n_groups++] = (struct seed_group){
+            .first = all + i, .best = best_seed(all + i, seeds), .n = seeds, .mean = mean_of(all + i, seeds)};
+    }
+    qsort(groups, (size_t)n_groups, sizeof *groups, by_rank);
+    return n_groups;
+}
+
 struct best_choice results_best(const struct results *results, int32_t stage, const char *metric) {
     struct best_choice best = {.index = -1, .mean = NAN, .deviation = NAN};
     struct candidate *all = lvs_calloc((size_t)results->n_rows + 1, sizeof *all);
-    int32_t n = gather(results, stage, metric, all), seeds;
-    int64_t best_flops = 0;
-    for (int32_t i = 0; i < n; i += seeds) {
-        for (seeds = 1; i + seeds < n && all[i + seeds].group == all[i].group;)
-            seeds++;
-        double mean = mean_of(all + i, seeds);
-        const struct candidate *seed = best_seed(all + i, seeds);
-        if (best.index >= 0 && !is_better(mean, seed->flops, seed->index, best.mean, best_flops, best.index)) continue;
-        best = (struct best_choice){
-            .index = seed->index, .n_seeds = seeds, .mean = mean, .deviation = deviation_of(all + i, seeds, mean)};
-        best_flops = seed->flops;
-    }
+    struct seed_group *groups = lvs_calloc((size_t)results->n_rows + 1, sizeof *groups);
+    if (rank_groups(all, gather(results, stage, metric, all), groups) > 0)
+        best = (struct best_choice){.index = groups[0].best->index,
+                                    .n_seeds = groups[0].n,
+                                    .mean = groups[0].mean,
+                                    .deviation = deviation_of(groups[0].first, groups[0].n, groups[0].mean)};
+    free(groups);
     free(all);
     if (metric_highest(metric)) best.mean = -best.mean;
     return best;
+}
+
+int32_t results_leading(const struct results *results, int32_t stage, const char *metric, int32_t most,
+                        int32_t *indices) {
+    struct candidate *all = lvs_calloc((size_t)results->n_rows + 1, sizeof *all);
+    struct seed_group *groups = lvs_calloc((size_t)results->n_rows + 1, sizeof *groups);
+    int32_t n = rank_groups(all, gather(results, stage, metric, all), groups), count = 0;
+    for (int32_t i = 0; i < n && i < most; i++)
+        for (int32_t seed = 0; seed < groups[i].n; seed++)
+            indices[count++] = groups[i].first[seed].index;
+    free(groups);
+    free(all);
+    return count;
 }

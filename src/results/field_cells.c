@@ -53,6 +53,27 @@ int64_t field_n_step(const struct results *results, const struct result_row *row
     return has_curves && row->record.steps_done > 0 ? row->record.steps_done : 0;
 }
 
+int64_t field_rung_step(const struct results *results, const struct result_row *row, int32_t k) {
+    (void)results, (void)k;
+    return row->rungs.n > 0 ? row->rungs.rung[row->rungs.n - 1].step : -1;
+}
+
+double field_rung_loss(const struct results *results, const struct result_row *row, int32_t k) {
+    (void)results, (void)k;
+    return row->rungs.n > 0 ? row->rungs.rung[row->rungs.n - 1].loss : NAN;
+}
+
+int64_t field_stopped_at(const struct results *results, const struct result_row *row, int32_t k) {
+    (void)results, (void)k;
+    return row->record.status == TRIAL_STOPPED ? row->record.steps_done : -1;
+}
+
+/* Of training: what its evaluation at the end would have cost is not known. */
+int64_t field_flops_saved(const struct results *results, const struct result_row *row, int32_t k) {
+    (void)results, (void)k;
+    return row->record.status == TRIAL_STOPPED ? row->trial.price.training - row->record.flops_training : 0;
+}
+
 void field_trial_stage(const struct results *results, const struct result_row *row, struct strbuf *out) {
     int32_t stage = row->trial.stage;
     strbuf_add(out, stage >= 0 && stage < results->n_stages ? results->stage_name[stage] : "");

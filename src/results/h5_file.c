@@ -11,13 +11,22 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <jansson.h>
 #include <mpi.h>
+#include <xxhash.h>
 
 #include "lvsweep/fault.h"
 #include "lvsweep/log.h"
 
 void results_prepare_hdf5(void) {
     setenv("HDF5_USE_FILE_LOCKING", "FALSE", 0);
+}
+
+void results_libraries(char *out, size_t capacity) {
+    unsigned major = 0, minor = 0, release = 0;
+    H5get_libversion(&major, &minor, &release);
+    snprintf(out, capacity, "HDF5 %u.%u.%u, Jansson %s, xxHash %u.%u.%u", major, minor, release, JANSSON_VERSION,
+             XXH_VERSION_MAJOR, XXH_VERSION_MINOR, XXH_VERSION_RELEASE);
 }
 
 /* ---- one process ---- */

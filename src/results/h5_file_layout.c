@@ -398,6 +398,9 @@ static void write_root(struct writer *w) {
     h5_attribute(w, w->file, "schema_version", RESULTS_SCHEMA_VERSION);
     h5_attribute(w, w->file, "metric", results->metric);
     h5_attribute(w, w->file, "convention", results->convention);
+    bool at_once = strcmp(results->stop_rule, "asha") == 0 || strcmp(results->stop_rule, "median") == 0;
+    h5_attribute(w, w->file, "stop_rule", results->stop_rule[0] ? results->stop_rule : "none");
+    h5_attribute(w, w->file, "order_dependent", at_once ? "yes" : "no");
     h5_attribute(w, w->file, "state", states[results->state]);
     h5_attribute(w, w->file, "date_created", created);
     h5_attribute(w, w->file, "date_modified", changed);

@@ -43,7 +43,8 @@ struct scan {
     int64_t bad_line;    /* first bad one, 0 = none */
     size_t offset, good; /* bytes seen; bytes of good lines */
     int64_t n_good;      /* good lines */
-    struct strbuf held;  /* a record's line, until the next one is seen */
+    struct strbuf held;  /* lines that count only with the next one, each with its '\n' */
+    int32_t n_held;
     struct journal_scratch scratch;
 };
 
@@ -65,13 +66,28 @@ static enum lvs_status scan_event(struct scan *scan, const char *line, size_t le
 }
 
 /* A record counts only with the line after it, which charges the ledger: torn between the two, the result would have
- * cost nothing. */
+ * cost nothing. So do a rung, whose charge or consequence follows. */
 static bool waits_for_next(const char *line, size_t length) {
-    static const char kind[] = "\"e\":\"record\"";
-    size_t n = sizeof kind - 1;
-    for (size_t i = 0; i < 64 && i + n <= length; i++)
-        if (memcmp(line + i, kind, n) == 0) return true;
+    static const char *const kinds[] = {"\"e\":\"record\"", "\"e\":\"rung\""};
+    for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
+        size_t n = strlen(kinds[k]);
+        for (size_t i = 0; i < 64 && i + n <= length; i++)
+            if (memcmp(line + i, kinds[k], n) == 0) return true;
+    }
     return false;
+}
+
+/* The lines that waited for line number `next`. */
+static enum lvs_status scan_held(struct scan *scan, int64_t next, struct lvs_error *err) {
+    const char *line = scan->held.text;
+    for (int64_t number = next - scan->n_held; number < next; number++) {
+        size_t length = strcspn(line, "\n");
+        LVS_TRY(scan_event(scan, line, length, number, err));
+        line += length + 1;
+    }
+    strbuf_clear(&scan->held);
+    scan->n_held = 0;
+    return LVS_OK;
 }
 
 static enum lvs_status scan_line(struct scan *scan, const char *line, size_t length, struct lvs_error *err) {
@@ -86,14 +102,13 @@ static enum lvs_status scan_line(struct scan *scan, const char *line, size_t len
                         "%s:%lld: the line does not match its checksum and good lines follow; the journal was damaged "
                         "or edited. Restore it from a copy, or start anew with --fresh",
                         scan->path, (long long)scan->bad_line);
-    if (scan->held.length > 0) {
-        LVS_TRY(scan_event(scan, scan->held.text, scan->held.length, scan->line - 1, err));
-        strbuf_clear(&scan->held);
-    }
     if (waits_for_next(line, length)) {
         strbuf_add_bytes(&scan->held, line, length);
+        strbuf_add(&scan->held, "\n");
+        scan->n_held++;
         return LVS_OK;
     }
+    LVS_TRY(scan_held(scan, scan->line, err));
     LVS_TRY(scan_event(scan, line, length, scan->line, err));
     scan->good = scan->offset;
     scan->n_good = scan->line;

@@ -47,6 +47,7 @@ static const struct member sweep_members[] = {
     {"name", MEMBER_POINTER, 1, offsetof(struct sweep_line, sweep.name), NULL},
     {"metric", MEMBER_POINTER, 1, offsetof(struct sweep_line, sweep.metric), NULL},
     {"convention", MEMBER_POINTER, 1, offsetof(struct sweep_line, sweep.convention), NULL},
+    {"stop_rule", MEMBER_POINTER, 1, offsetof(struct sweep_line, sweep.stop_rule), NULL},
     {"command", MEMBER_POINTER, 1, offsetof(struct sweep_line, sweep.command), NULL},
     {"data_hash", MEMBER_POINTER, 1, offsetof(struct sweep_line, sweep.data_hash), NULL},
     {"model_hash", MEMBER_POINTER, 1, offsetof(struct sweep_line, sweep.model_hash), NULL},
@@ -105,6 +106,7 @@ static const struct event_kind {
     [JOURNAL_PROVENANCE] = {"provenance", EVENT(name) | EVENT(text)},
     [JOURNAL_INTERRUPTED] = {"interrupted", EVENT(text)},
     [JOURNAL_FINISHED] = {"finished", EVENT(status)},
+    [JOURNAL_RUNG] = {"rung", EVENT(index) | EVENT(step) | EVENT(status) | EVENT(flops) | EVENT(value) | EVENT(text)},
 };
 
 const char *journal_kind_name(int32_t kind) {

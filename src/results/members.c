@@ -72,11 +72,10 @@ const struct member settings_members[] = {
 };
 
 static const struct member price_members[] = {
-    I64(struct trial_price, step),
-    I64(struct trial_price, training),
-    I64(struct trial_price, evaluation),
-    I64(struct trial_price, counted),
-    END,
+    I64(struct trial_price, step),       I64(struct trial_price, training),
+    I64(struct trial_price, evaluation), I64(struct trial_price, counted),
+    I64(struct trial_price, periodic),   I64(struct trial_price, rung),
+    I64(struct trial_price, baseline),   END,
 };
 
 const struct member trial_members[] = {
@@ -123,6 +122,13 @@ static const struct member forecast_members[] = {
     END,
 };
 
+static const struct member head_gap_members[] = {
+    F64(struct head_gap_record, first),
+    F64(struct head_gap_record, last),
+    F64(struct head_gap_record, largest),
+    END,
+};
+
 const struct member record_members[] = {
     I32(struct record, index),
     I32(struct record, status),
@@ -135,6 +141,7 @@ const struct member record_members[] = {
     TEXT(struct record, train_key),
     TEXT(struct record, eval_key),
     F64(struct record, train_loss),
+    PART(struct record, head_gap, head_gap_members),
     PART(struct record, val_loss, loss_members),
     PART(struct record, test_loss, loss_members),
     PART(struct record, val, forecast_members),

@@ -113,6 +113,7 @@ static void copy_names(struct results *results, const struct journal_sweep *swee
     keep_name(results->time_unit, sizeof results->time_unit, sweep->time_unit);
     keep_name(results->name, sizeof results->name, sweep->name);
     keep_name(results->metric, sizeof results->metric, sweep->metric);
+    keep_name(results->stop_rule, sizeof results->stop_rule, sweep->stop_rule);
     keep_name(results->convention, sizeof results->convention, sweep->convention);
     keep_name(results->data_hash, sizeof results->data_hash, sweep->data_hash);
     keep_name(results->model_hash, sizeof results->model_hash, sweep->model_hash);
@@ -253,6 +254,7 @@ static enum lvs_status apply_record(const struct journal_event *event, struct re
 
 static void apply_assigned(const struct journal_event *event, struct result_row *row) {
     row->record.status = TRIAL_RUNNING;
+    row->record.steps_done = 0; /* until it says where it is */
     row->record.worker = event->worker;
     row->record.attempt = event->attempt;
     row->record.start_time = event->time;
@@ -268,6 +270,16 @@ static enum lvs_status apply_status(const struct journal_event *event, struct re
     row->record.status = event->status;
     if (event->status != TRIAL_SUPERSEDED && event->text && event->text[0])
         keep_name(row->record.error, sizeof row->record.error, event->text);
+    return LVS_OK;
+}
+
+static enum lvs_status apply_rung(const struct journal_event *event, struct result_row *row, struct lvs_error *err) {
+    if (event->step < 0 || event->flops < 0 || event->status < RUNG_WAITS || event->status > RUNG_STOPPED)
+        return lvs_fail(err, LVS_INPUT, "trial %d at step %d with verdict %d", event->index, event->step,
+                        event->status);
+    const struct rung rung = {
+        .step = event->step, .verdict = event->status, .loss = event->value, .flops = event->flops};
+    rung_list_set(&row->rungs, &rung);
     return LVS_OK;
 }
 
@@ -323,6 +335,8 @@ static enum lvs_status apply_to_row(struct results *results, const struct journa
         return apply_settle(results, event, row, err);
     case JOURNAL_STATUS:
         return apply_status(event, row, err);
+    case JOURNAL_RUNG:
+        return apply_rung(event, row, err);
     default: /* JOURNAL_OUTSIDE */
         if (!row->outside) results->ledger.outside += row->charged;
         row->outside = 1;

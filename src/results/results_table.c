@@ -147,7 +147,7 @@ static void group_status(const struct keyed_row *group, int32_t n, struct strbuf
         if (out->length) strbuf_add(out, ", ");
         if (n > 1) strbuf_printf(out, "%d ", counts[status]);
         strbuf_add(out, trial_status_name(status));
-        for (int32_t i = 0; i < n && status == TRIAL_DIVERGED; i++)
+        for (int32_t i = 0; i < n && (status == TRIAL_DIVERGED || status == TRIAL_STOPPED); i++)
             if (group[i].row->record.status == status) {
                 strbuf_printf(out, " (step %d)", group[i].row->record.steps_done);
                 break;
@@ -404,6 +404,29 @@ static void add_line(const struct strbuf *line, int32_t width, struct strbuf *ou
     strbuf_add(out, "\n");
 }
 
+/* What early stopping gave back. */
+static void add_stopped(const struct results *results, int32_t width, struct strbuf *out) {
+    int32_t n = count_status(results, TRIAL_STOPPED);
+    double saved = 0, whole = 0;
+    struct strbuf line;
+    char text[24];
+    if (n == 0) return;
+    for (int32_t r = 0; r < results->n_rows; r++) {
+        const struct result_row *row = &results->rows[r];
+        if (row->outside || row->rungs.n == 0) continue;
+        whole += (double)row->trial.price.training;
+        if (row->record.status == TRIAL_STOPPED)
+            saved += (double)(row->trial.price.training - row->record.flops_training);
+    }
+    strbuf_init(&line);
+    short_flops(saved, text);
+    strbuf_printf(
+        &line, "stopped  %d trial%s by %s: %s FLOPs of training saved, %.0f %% of what the race would cost whole", n,
+        n == 1 ? "" : "s", results->stop_rule[0] ? results->stop_rule : "an earlier run", text, 100 * saved / whole);
+    add_line(&line, width, out);
+    strbuf_free(&line);
+}
+
 void results_write_table(const struct results *results, const struct results_summary *summary, int32_t width,
                          struct strbuf *out) {
     struct layout layout = {0};
@@ -421,6 +444,7 @@ void results_write_table(const struct results *results, const struct results_sum
     if (summary) add_machine(summary, &line);
     add_troubles(results, summary, &line);
     add_line(&line, width, out);
+    add_stopped(results, width, out);
     strbuf_clear(&line);
     strbuf_printf(&line,
                   "results  %s/" RESULTS_FILE "   adapter %s/best/adapter   next: lvsweep report %s -o report.html",

@@ -142,6 +142,13 @@ static void title_line(struct page *page, const struct watch *watch, double now)
     page_line(page, text);
 }
 
+/* The loss is a column only where trials tell one while they train. */
+static bool has_losses(const struct watch *watch) {
+    for (int32_t i = 0; i < watch->n_workers; i++)
+        if (isfinite(watch->workers[i].loss)) return true;
+    return false;
+}
+
 static void worker_line(struct page *page, const struct watch *watch, const struct watch_worker *worker, double now) {
     char text[512], place[40], step[40] = "-", speed[32] = "-", loss[32] = "-", time[32];
     snprintf(place, sizeof place, "rank %d %.28s", worker->worker, worker->host);
@@ -160,8 +167,8 @@ static void worker_line(struct page *page, const struct watch *watch, const stru
     if (isfinite(worker->loss)) number_write(worker->loss, 4, loss);
     char pack[24] = "";
     if (worker->n_trials > 1) snprintf(pack, sizeof pack, " and %d more", worker->n_trials - 1);
-    snprintf(text, sizeof text, "%-22s %-13s %8s %8s %10s  %s%s", place, step, speed, loss, time,
-             watch->results.rows[worker->trial].trial.name, pack);
+    snprintf(text, sizeof text, "%-22s %-13s %8s %*s %10s  %s%s", place, step, speed, has_losses(watch) ? 8 : 0,
+             has_losses(watch) ? loss : "", time, watch->results.rows[worker->trial].trial.name, pack);
     page_line(page, text);
 }
 
@@ -213,8 +220,8 @@ void watch_write_table(const struct watch *watch, double now, int32_t width, int
     head_lines(&page, watch, now);
     if (watch->results.state == SWEEP_STATE_RUNNING && watch->n_workers && has_room(&page, 3)) {
         char heading[96];
-        snprintf(heading, sizeof heading, "%-22s %-13s %8s %8s %10s  trial", "worker", "step", "steps/s", "loss",
-                 "time");
+        snprintf(heading, sizeof heading, "%-22s %-13s %8s %*s %10s  trial", "worker", "step", "steps/s",
+                 has_losses(watch) ? 8 : 0, has_losses(watch) ? "loss" : "", "time");
         page_line(&page, "");
         page_line(&page, heading);
         for (int32_t i = 0; i < watch->n_workers && has_room(&page, 1); i++)

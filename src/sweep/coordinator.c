@@ -1,6 +1,7 @@
 /* The coordinator: events in, actions out. It knows trials, workers and the ledger; it has no clock, no files and no
  * messages, so that a simulator can drive it through any history. Invariant: the ledger's reservations are exactly
  * those of trials that are queued or assigned. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,7 +34,7 @@ enum lvs_status coordinator_create(const struct coordinator_options *options, co
     c->idle = lvs_calloc(n_workers, sizeof *c->idle);
     c->n_alive = options->n_workers;
     c->stage = -1;
-    c->best = -1;
+    c->best = c->best_point = -1;
     *out = c;
     return LVS_OK;
 }
@@ -48,6 +49,8 @@ void coordinator_destroy(struct coordinator *c) {
     free(c->by_eval_key);
     free(c->by_train_key);
     free(c->stage_rows);
+    free(c->axis_values);
+    free(c->contenders);
     free(c->queue);
     free(c->workers);
     free(c->idle);
@@ -69,17 +72,11 @@ static struct trial_state *add_known(struct coordinator *c, const struct trial *
     return state;
 }
 
-void coordinator_add_known(struct coordinator *c, const struct trial *trial, const struct record *record) {
-    bool spent = record->status == TRIAL_DONE || record->status == TRIAL_STOPPED || record->status == TRIAL_DIVERGED ||
-                 record->status == TRIAL_FAILED || record->status == TRIAL_SUPERSEDED;
-    struct trial_state *state = add_known(c, trial, record, spent ? coordinator_counted(c, record) : 0);
-    if (record->status == TRIAL_SUPERSEDED) state->record.status = TRIAL_DONE;
-    ledger_add_lost(&c->ledger, record->flops_lost);
-}
-
 void coordinator_add_row(struct coordinator *c, const struct result_row *row) {
     struct trial_state *state = add_known(c, &row->trial, &row->record, row->charged);
     if (row->record.status == TRIAL_SUPERSEDED) state->record.status = row->status_before;
+    state->rungs = row->rungs;
+    if (!row->outside) state->known_stage = row->trial.stage;
 }
 
 void coordinator_set_lost(struct coordinator *c, __int128 flops) {
@@ -96,12 +93,17 @@ static bool pack_together(const struct trial_state *a, const struct trial_state 
            lora_padded_rank(x->lora_rank) == lora_padded_rank(y->lora_rank) && x->head != HEAD_WEIGHT;
 }
 
-/* Where packing changes no bit, packs are narrower when workers would be idle. */
-static int32_t pack_limit(const struct coordinator *c) {
-    if (!c->options.pack_spread) return c->options.pack;
+/* Trials that may go with `first`. Where packing changes no bit, packs are narrower when workers would be idle. */
+static int32_t pack_limit(const struct coordinator *c, int32_t first) {
+    const struct settings *settings = &coordinator_at(c, first)->trial.settings;
+    int64_t rows = (int64_t)settings->batch * settings->context;
+    int32_t limit = c->options.pack;
+    if (c->options.pack_rows > 0 && limit * rows > c->options.pack_rows)
+        limit = rows > 0 && rows < c->options.pack_rows ? (int32_t)(c->options.pack_rows / rows) : 1;
+    if (!c->options.pack_spread) return limit;
     int32_t waiting = c->n_queue + 1; /* the first is taken already */
     int32_t even = (waiting + c->n_alive - 1) / (c->n_alive > 0 ? c->n_alive : 1);
-    return even < c->options.pack ? even : c->options.pack;
+    return even < limit ? even : limit;
 }
 
 /* The next trial for a worker: the first of the queue, or the second when the first failed on this very worker. */
@@ -125,7 +127,7 @@ static void give(struct coordinator *c, int32_t row, int32_t worker) {
 
 static void assign(struct coordinator *c, int32_t worker) {
     struct worker_state *state = &c->workers[worker];
-    int32_t first = take_first(c, worker), limit = pack_limit(c);
+    int32_t first = take_first(c, worker), limit = pack_limit(c, first);
     state->n_assigned = 0;
     give(c, first, worker);
     while (c->n_queue > 0 && state->n_assigned < limit &&
@@ -185,25 +187,74 @@ static int64_t charge_of_loss(const struct coordinator *c, const struct record *
     return c->options.lost == LOST_CHARGE ? record->flops_lost : 0;
 }
 
-static void settle(struct coordinator *c, int32_t row, const struct record *record) {
+/* The record as the row's. Records count from a trial's first step: one of a trial that came to nothing says at least
+ * what it had done at its last rung. */
+static void take_over(struct coordinator *c, int32_t row, const struct record *record) {
     struct trial_state *state = coordinator_at(c, row);
-    int64_t lost = state->record.flops_lost;
+    int64_t lost = state->record.flops_lost, evaluation = state->record.flops_evaluation;
+    double before = state->rungs.n > 0 && state->record.seconds > 0 ? state->record.seconds : 0;
     state->record = *record;
+    state->record.seconds += before; /* of its earlier assignments */
     state->record.index = row;
     state->record.attempt = state->attempts;
     state->record.flops_lost = lost + record->flops_lost;
+    int64_t training = rungs_last_step(state) * state->trial.price.step;
+    if (state->rungs.n == 0 || record->flops_training >= training) return;
+    state->record.flops_training = training;
+    state->record.flops_evaluation = evaluation;
+}
+
+/* What the ledger takes for a record: all that it counts but what was charged at earlier rungs. */
+static int64_t charge_of(const struct coordinator *c, const struct trial_state *state, const struct record *record) {
+    int64_t counted = coordinator_counted(c, record) - rungs_charged(state);
+    return (counted > 0 ? counted : 0) + charge_of_loss(c, record);
+}
+
+/* A second pass measures no loss: it is that of the first pass, whose weights it has. */
+static void hand_on_losses(struct coordinator *c, int32_t row) {
+    struct trial_state *state = coordinator_at(c, row);
+    int32_t parent = state->trial.parent;
+    if (!state->evaluate_only || state->trial.settings.loss || parent < 0 || parent >= c->n_trials) return;
+    const struct trial_state *first = coordinator_at(c, parent);
+    if (strcmp(first->trial.train_key, state->trial.train_key) != 0) return;
+    state->record.val_loss = first->record.val_loss;
+    state->record.test_loss = first->record.test_loss;
+}
+
+static void settle(struct coordinator *c, int32_t row, const struct record *record) {
+    int64_t charge = charge_of(c, coordinator_at(c, row), record);
+    take_over(c, row, record);
+    hand_on_losses(c, row);
     c->n_open--;
-    take_charge(c, row, ACTION_SETTLED, coordinator_counted(c, record) + charge_of_loss(c, record), record->flops_lost);
+    take_charge(c, row, ACTION_SETTLED, charge, record->flops_lost);
+}
+
+/* A trial has come to its rung. Its loss there is the rung's: val_loss is that of a finished trial. */
+static void pause_at_rung(struct coordinator *c, int32_t row, const struct record *record) {
+    static const struct loss_metrics unknown = {.loss = NAN, .loss_masked = NAN, .nats_per_value = NAN};
+    struct trial_state *state = coordinator_at(c, row);
+    const struct rung rung = {
+        .step = record->steps_done, .loss = record->val_loss.loss, .flops = coordinator_counted(c, record)};
+    int64_t charge = charge_of(c, state, record);
+    take_over(c, row, record);
+    state->record.val_loss = unknown;
+    state->attempts--; /* what follows is no other attempt */
+    c->n_open--;
+    rung_list_set(&state->rungs, &rung);
+    take_charge(c, row, ACTION_PAUSED, charge, record->flops_lost);
+    c->actions[c->n_actions - 1].rung = rung_list_find(&state->rungs, rung.step);
+    if (rungs_at_once(c) && !c->stopping) rungs_decide_now(c, row);
 }
 
 /* Another attempt, when there is one left and the budget holds it beside what the dead one is charged. */
 static bool retry(struct coordinator *c, int32_t row, const struct record *record) {
     struct trial_state *state = coordinator_at(c, row);
-    int64_t price = state->trial.price.counted, charge = charge_of_loss(c, record);
+    int64_t price = state->segment, charge = charge_of_loss(c, record);
     if (charge > state->reserved) charge = state->reserved;
     if (state->attempts - state->attempts_before > c->options.retries) return false;
     if (ledger_left(&c->ledger) < (__int128)price + charge - state->reserved) return false;
     take_charge(c, row, ACTION_RETRY, charge, record->flops_lost);
+    c->actions[c->n_actions - 1].reserved = price;
     ledger_reserve(&c->ledger, price);
     state->reserved = price;
     state->record.flops_lost += record->flops_lost;
@@ -216,13 +267,8 @@ static bool retry(struct coordinator *c, int32_t row, const struct record *recor
 }
 
 static void interrupt(struct coordinator *c, int32_t row, const struct record *record) {
-    struct trial_state *state = coordinator_at(c, row);
-    int64_t lost = state->record.flops_lost;
-    state->record = *record;
-    state->record.index = row;
-    state->record.status = TRIAL_INTERRUPTED;
-    state->record.flops_lost = lost + record->flops_lost;
-    state->record.attempt = state->attempts;
+    take_over(c, row, record);
+    coordinator_at(c, row)->record.status = TRIAL_INTERRUPTED;
     c->n_open--;
     take_charge(c, row, ACTION_SETTLED, charge_of_loss(c, record), record->flops_lost);
 }
@@ -305,6 +351,8 @@ static void take_record(struct coordinator *c, const struct coordinator_event *e
     bool failed = record->status == TRIAL_FAILED && event->transient;
     if (record->status == TRIAL_INTERRUPTED || (failed && c->stopping))
         interrupt(c, row, record);
+    else if (record->status == TRIAL_PENDING)
+        pause_at_rung(c, row, record);
     else if (!failed || !retry(c, row, record))
         settle(c, row, record);
     note_health(c, event->worker, row, failed);
@@ -378,6 +426,18 @@ bool coordinator_in_stage(const struct coordinator *c, int32_t index, int32_t st
 
 bool coordinator_evaluate_only(const struct coordinator *c, int32_t index) {
     return coordinator_at(c, index)->evaluate_only;
+}
+
+const struct rung_list *coordinator_rungs(const struct coordinator *c, int32_t index) {
+    return &coordinator_at(c, index)->rungs;
+}
+
+struct trial_segment coordinator_segment(const struct coordinator *c, int32_t index) {
+    const struct trial_state *state = coordinator_at(c, index);
+    struct trial_segment segment = {.until = state->until, .price = state->segment, .charged = rungs_charged(state)};
+    for (int32_t i = 0; i < state->rungs.n; i++)
+        if (state->until == 0 || state->rungs.rung[i].step < state->until) segment.from = state->rungs.rung[i].step;
+    return segment;
 }
 
 int32_t coordinator_best(const struct coordinator *c) {

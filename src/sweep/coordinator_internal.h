@@ -1,5 +1,6 @@
-/* The coordinator's state, shared by its three files: events (coordinator.c), stages (coordinator_stage.c) and the
- * trials with their look-up (coordinator_trials.c). */
+/* The coordinator's state, shared by its files: events (coordinator.c), stages (coordinator_stage.c), the phases of a
+ * stage (coordinator_phase.c), rungs (coordinator_rungs.c), trends (coordinator_trend.c) and the trials with their
+ * look-up (coordinator_trials.c). */
 #pragma once
 #include "lvsweep/sweep.h"
 
@@ -7,6 +8,9 @@ struct trial_state {
     struct trial trial;
     struct record record;
     int64_t reserved;        /* FLOPs held in the ledger for it */
+    int64_t segment;         /* what is reserved for an attempt at its present steps */
+    int32_t until;           /* step at which it pauses; 0 = at its end */
+    int32_t known_stage;     /* of an earlier run that it was charged in; -1 = none */
     uint32_t stages;         /* bit per stage it belongs to; 0 = of an earlier grid */
     int64_t charged;         /* FLOPs the ledger took for it, in earlier runs too */
     int32_t attempts;        /* sent so far */
@@ -14,6 +18,7 @@ struct trial_state {
     int32_t avoid;           /* worker of the failed attempt; -1 = none */
     bool evaluate_only;      /* the weights are known, only the evaluation is new */
     bool queued, admitted;   /* admitted: by this run */
+    struct rung_list rungs;  /* where it paused, in earlier runs too */
 };
 
 enum worker_phase { WORKER_ABSENT, WORKER_IDLE, WORKER_BUSY, WORKER_GONE };
@@ -31,6 +36,7 @@ struct queued_trial {
 };
 
 #define TRIALS_A_BLOCK 512
+#define NARROW_LEADING 3 /* points of the second pass */
 struct coordinator {
     struct coordinator_options options;
     double *stage_share;
@@ -48,9 +54,15 @@ struct coordinator {
     int32_t n_stage_rows, n_open;
     struct queued_trial *queue; /* [n_queue] heap of waiting trials, longest first */
     int32_t n_queue, queue_capacity;
-    int32_t best;
-    int32_t n_run;          /* trials admitted so far, for trials_cap */
-    int32_t n_failed_first; /* trials whose first attempt failed, while nothing succeeded */
+    int32_t best, best_point;     /* best_point: the row whose settings the next stage takes */
+    int32_t n_axes, *axis_values; /* of the stage's points, [n_points · n_axes]; the points are its first rows */
+    char axis_name[STAGE_AXES_MAX][32];
+    int32_t n_points, wave, n_waves;   /* trend_skip: values of the first axis, one after another */
+    int32_t rung, n_rungs;             /* halving: the rung that is run to; n_rungs = the ends */
+    int32_t *contenders, n_contenders; /* rows that are still in the race, in enumeration order */
+    bool narrowed;                     /* the second pass has been opened */
+    int32_t n_run;                     /* trials admitted so far, for trials_cap */
+    int32_t n_failed_first;            /* trials whose first attempt failed, while nothing succeeded */
 
     struct worker_state *workers;
     int32_t *idle; /* ring of idle workers, oldest first */
@@ -83,5 +95,51 @@ int32_t coordinator_dequeue(struct coordinator *coordinator); /* the longest; th
 /* ---- stages ---- */
 /* Opens stages from `stage` on until one has work to do or none is left. */
 enum lvs_status coordinator_open_stages(struct coordinator *coordinator, int32_t stage, struct lvs_error *err);
-/* Ends the stage when nothing of it is open, and opens the next. */
+/* Goes on with the stage when nothing of it is open: its next phase, else the next stage. */
 enum lvs_status coordinator_end_stage_if_done(struct coordinator *coordinator, struct lvs_error *err);
+/* A known row that needs no further run. */
+bool coordinator_is_settled(const struct coordinator *coordinator, const struct trial_state *state);
+/* Adds a point to the stage: its row, a member. *to_run: it is not settled and waits nowhere. */
+int32_t coordinator_place(struct coordinator *coordinator, const struct trial *point, bool *to_run);
+/* What the stage may still spend: of the budget and of its share; negative = no limit. `charged` was spent by it. */
+__int128 coordinator_room(const struct coordinator *coordinator, __int128 charged);
+/* Rows are admitted in order as the budget allows; the others are cut. */
+void coordinator_admit_rows(struct coordinator *coordinator, const int32_t *rows, int32_t n);
+/* Queues a row whose price is reserved already, for its steps up to `until`. */
+void coordinator_admit(struct coordinator *coordinator, int32_t row, int32_t until, int64_t price);
+void coordinator_cut(struct coordinator *coordinator, int32_t row);
+/* The stage's finished trials (first pass or all) as a table; rows are the caller's to free. */
+struct results coordinator_table(const struct coordinator *coordinator);
+
+/* ---- phases ---- */
+/* What a stage does with its placed points, [n] of them to run; then, again and again when nothing is open. */
+void coordinator_first_phase(struct coordinator *coordinator, const int32_t *to_run, int32_t n);
+/* false = the stage is over */
+enum lvs_status coordinator_next_phase(struct coordinator *coordinator, bool *opened, struct lvs_error *err);
+
+/* ---- rungs ---- */
+/* Rungs of the stage's race: 0 = none. */
+int32_t rungs_of_stage(const struct coordinator *coordinator);
+void rungs_start(struct coordinator *coordinator, const int32_t *to_run, int32_t n);
+/* Decides at the present rung and sends those that go on to the next; false after the last. */
+bool rungs_next(struct coordinator *coordinator);
+/* The next step of the row's race beyond those where it paused; 0 = its end. */
+int32_t rungs_target(const struct coordinator *coordinator, const struct trial_state *state);
+/* FLOPs counted for the steps from its last rung up to `until`. */
+int64_t rungs_price(const struct coordinator *coordinator, const struct trial_state *state, int32_t until);
+/* asha, median: all that is left of a row, with every rung. */
+int64_t rungs_price_left(const struct coordinator *coordinator, const struct trial_state *state);
+/* asha, median: decides of a paused row at once; it goes on in the queue, or is settled. */
+void rungs_decide_now(struct coordinator *coordinator, int32_t row);
+bool rungs_at_once(const struct coordinator *coordinator);
+static inline int32_t rungs_last_step(const struct trial_state *state) {
+    return state->rungs.n > 0 ? state->rungs.rung[state->rungs.n - 1].step : 0;
+}
+/* FLOPs counted for the row up to its last rung. */
+static inline int64_t rungs_charged(const struct trial_state *state) {
+    return state->rungs.n > 0 ? state->rungs.rung[state->rungs.n - 1].flops : 0;
+}
+
+/* ---- trends ---- */
+/* Why a point of a later wave is not worth running; false = it is. */
+bool trend_is_hopeless(const struct coordinator *coordinator, int32_t point, char *why, size_t capacity);

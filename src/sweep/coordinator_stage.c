@@ -4,16 +4,17 @@
 
 #include "coordinator_internal.h"
 
-/* A known row that needs no further run. */
-static bool is_settled(const struct coordinator *c, const struct trial_state *state) {
+/* A known row that needs no further run. A row that halving stopped is decided of anew, from what was measured. */
+bool coordinator_is_settled(const struct coordinator *c, const struct trial_state *state) {
     const char *rerun = c->options.rerun_key;
     if (!state->admitted && rerun[0] &&
         (strncmp(state->trial.train_key, rerun, strlen(rerun)) == 0 || strcmp(state->trial.name, rerun) == 0))
         return false;
     switch (state->record.status) {
     case TRIAL_DONE:
-    case TRIAL_STOPPED:
         return true;
+    case TRIAL_STOPPED:
+        return rungs_at_once(c);
     case TRIAL_FAILED:
     case TRIAL_DIVERGED:
         return !c->options.retry_failed || state->admitted;
@@ -41,29 +42,45 @@ static int32_t row_of_point(struct coordinator *c, const struct trial *point) {
 }
 
 static int64_t *stage_prices(const struct coordinator *c, const int32_t *rows, int32_t n) {
-    int64_t *prices = lvs_malloc((size_t)n * sizeof *prices);
+    int64_t *prices = lvs_malloc((size_t)n * sizeof *prices + 1);
     for (int32_t i = 0; i < n; i++)
-        prices[i] = coordinator_at(c, rows[i])->trial.price.counted;
+        prices[i] = rungs_price_left(c, coordinator_at(c, rows[i]));
     return prices;
 }
 
-static void cut_row(struct coordinator *c, int32_t row) {
+void coordinator_cut(struct coordinator *c, int32_t row) {
     coordinator_at(c, row)->record.status = TRIAL_CUT;
     coordinator_emit(c, ACTION_CUT)->trial = row;
 }
 
-static void admit_row(struct coordinator *c, int32_t row) {
+void coordinator_admit(struct coordinator *c, int32_t row, int32_t until, int64_t price) {
     struct trial_state *state = coordinator_at(c, row);
     int64_t lost = state->record.flops_lost;
-    state->reserved = state->trial.price.counted;
-    if (state->attempts > 0 || state->record.status != TRIAL_PENDING) record_init(&state->record, &state->trial);
+    bool goes_on = state->admitted && state->rungs.n > 0; /* its last record is that of its rung */
+    state->reserved = state->segment = price;
+    state->until = until;
+    if (!goes_on && (state->attempts > 0 || state->record.status != TRIAL_PENDING))
+        record_init(&state->record, &state->trial);
+    state->record.status = TRIAL_PENDING;
     state->record.flops_lost = lost;
     state->attempts_before = state->attempts;
+    if (!state->admitted) c->n_run++;
     state->admitted = true;
     coordinator_enqueue(c, row);
     c->n_open++;
-    c->n_run++;
-    coordinator_emit(c, ACTION_ADMITTED)->trial = row;
+    struct coordinator_action *action = coordinator_emit(c, ACTION_ADMITTED);
+    action->trial = row;
+    action->reserved = price;
+}
+
+/* Charges of the stage's own rows: their FLOPs count against its share. */
+static __int128 charged_here(const struct coordinator *c) {
+    __int128 sum = 0;
+    for (int32_t i = 0; i < c->n_stage_rows; i++) {
+        const struct trial_state *state = coordinator_at(c, c->stage_rows[i]);
+        if (state->trial.stage == c->stage) sum += state->charged;
+    }
+    return sum;
 }
 
 static __int128 stage_limit(const struct coordinator *c) {
@@ -71,63 +88,105 @@ static __int128 stage_limit(const struct coordinator *c) {
     return share > 0 && c->ledger.capped ? (__int128)((double)c->ledger.cap * share / 100) : -1;
 }
 
+__int128 coordinator_room(const struct coordinator *c, __int128 charged) {
+    if (!c->ledger.capped) return -1;
+    __int128 limit = stage_limit(c), room = ledger_left(&c->ledger) + charged, spent = charged_here(c);
+    if (limit >= 0 && limit - spent + charged < room) room = limit - spent + charged;
+    return room > 0 ? room : 0;
+}
+
 /* Rows that must run are admitted in order; the rest was reused. */
-static void admit_rows(struct coordinator *c, const int32_t *rows, int32_t n) {
+void coordinator_admit_rows(struct coordinator *c, const int32_t *rows, int32_t n) {
     int64_t *prices = stage_prices(c, rows, n);
-    enum admission *verdicts = lvs_malloc((size_t)n * sizeof *verdicts);
+    enum admission *verdicts = lvs_malloc((size_t)n * sizeof *verdicts + 1);
+    __int128 limit = stage_limit(c);
     int32_t allowed = n;
     if (c->options.trials_cap > 0 && c->options.trials_cap - c->n_run < n) {
         allowed = c->options.trials_cap - c->n_run;
         if (allowed < 0) allowed = 0;
     }
-    budget_admit(&c->ledger, prices, allowed, c->options.over, stage_limit(c), verdicts);
+    if (limit >= 0) {
+        limit -= charged_here(c);
+        if (limit < 0) limit = 0;
+    }
+    budget_admit(&c->ledger, prices, allowed, c->options.over, limit, verdicts);
     for (int32_t i = 0; i < n; i++) {
         if (i < allowed && verdicts[i] == ADMISSION_RUN)
-            admit_row(c, rows[i]);
+            coordinator_admit(c, rows[i], rungs_target(c, coordinator_at(c, rows[i])), prices[i]);
         else
-            cut_row(c, rows[i]);
+            coordinator_cut(c, rows[i]);
     }
     free(verdicts);
     free(prices);
 }
 
-static void place_points(struct coordinator *c, const struct stage_points *points) {
-    int32_t *to_run = lvs_malloc((size_t)points->n * sizeof *to_run);
-    int32_t n_to_run = 0;
-    c->stage_rows = lvs_realloc(c->stage_rows, (size_t)points->n * sizeof *c->stage_rows);
-    c->n_stage_rows = points->n;
-    coordinator_expect_trials(c, (int64_t)c->n_trials + points->n);
-    for (int32_t i = 0; i < points->n; i++) {
-        int32_t row = row_of_point(c, &points->trials[i]);
-        c->stage_rows[i] = row;
-        struct trial_state *state = coordinator_at(c, row);
-        bool settled = is_settled(c, state);
-        if (state->stages == 0) { /* known from an earlier run: its charge is of this grid after all */
-            c->ledger.outside -= state->charged;
-            if (settled) state->trial.stage = c->stage;
-        }
-        bool pending_elsewhere = state->queued;
-        state->stages |= 1u << c->stage;
-        if (settled || pending_elsewhere)
-            coordinator_emit(c, ACTION_REUSED)->trial = row;
-        else
-            to_run[n_to_run++] = row;
+int32_t coordinator_place(struct coordinator *c, const struct trial *point, bool *to_run) {
+    int32_t row = row_of_point(c, point);
+    struct trial_state *state = coordinator_at(c, row);
+    bool settled = coordinator_is_settled(c, state), waits_elsewhere = state->queued;
+    c->stage_rows[c->n_stage_rows++] = row;
+    if (state->stages == 0) { /* known from an earlier run: its charge is of this grid after all */
+        c->ledger.outside -= state->charged;
+        state->trial.stage = c->stage;
     }
-    admit_rows(c, to_run, n_to_run);
+    state->stages |= 1u << c->stage;
+    *to_run = !settled && !waits_elsewhere;
+    if (!*to_run) coordinator_emit(c, ACTION_REUSED)->trial = row;
+    return row;
+}
+
+static void take_axes(struct coordinator *c, const struct stage_points *points) {
+    size_t n = (size_t)points->n * (size_t)points->n_axes;
+    c->n_points = points->n;
+    c->n_axes = points->values ? points->n_axes : 0;
+    c->axis_values = lvs_realloc(c->axis_values, n * sizeof *c->axis_values + 1);
+    if (c->n_axes > 0) memcpy(c->axis_values, points->values, n * sizeof *c->axis_values);
+    memcpy(c->axis_name, points->axis_name, sizeof c->axis_name);
+}
+
+static void place_points(struct coordinator *c, const struct stage_points *points) {
+    int32_t *to_run = lvs_malloc((size_t)points->n * sizeof *to_run + 1);
+    int32_t n_to_run = 0;
+    c->stage_rows = lvs_realloc(c->stage_rows, (size_t)points->n * 2 * sizeof *c->stage_rows + 1);
+    coordinator_expect_trials(c, (int64_t)c->n_trials + points->n);
+    take_axes(c, points);
+    for (int32_t i = 0; i < points->n; i++) {
+        bool runs;
+        int32_t row = coordinator_place(c, &points->trials[i], &runs);
+        if (runs) to_run[n_to_run++] = row;
+    }
+    coordinator_first_phase(c, to_run, n_to_run);
     free(to_run);
+}
+
+/* What was left when the stage began in an earlier run: `steps = fill` must buy the same steps again. */
+static __int128 left_at_start(const struct coordinator *c) {
+    __int128 later = 0;
+    for (int32_t row = 0; row < c->n_trials; row++) {
+        const struct trial_state *state = coordinator_at(c, row);
+        if (state->stages == 0 && state->known_stage >= c->stage) later += state->charged;
+    }
+    __int128 left = ledger_left(&c->ledger);
+    return c->ledger.capped && later > 0 ? c->ledger.cap - c->ledger.spent - c->ledger.reserved + later : left;
 }
 
 static enum lvs_status open_stage(struct coordinator *c, struct lvs_error *err) {
     struct coordinator_action *begin = coordinator_emit(c, ACTION_STAGE_BEGIN);
     begin->stage = c->stage;
-    c->n_stage_rows = 0;
+    c->n_stage_rows = c->n_points = 0;
+    c->narrowed = false;
+    c->n_rungs = c->rung = c->n_contenders = c->wave = 0;
+    c->n_waves = 1;
     bool from_best = c->stage_from_best[c->stage];
     if (from_best && c->best < 0) return LVS_OK; /* nothing finished before it: the stage stays empty */
     struct stage_points points = {0};
     struct trial best;
-    if (from_best) best = coordinator_at(c, c->best)->trial;
-    LVS_TRY(c->planner.stage_points(c->planner.context, c->stage, from_best ? &best : NULL, ledger_left(&c->ledger),
-                                    &points, err));
+    if (from_best) {
+        best = coordinator_at(c, c->best)->trial;
+        best.settings = coordinator_at(c, c->best_point)->trial.settings;
+    }
+    LVS_TRY(c->planner.stage_points(c->planner.context, c->stage, from_best ? &best : NULL, left_at_start(c), &points,
+                                    err));
     place_points(c, &points);
     stage_points_free(&points);
     return LVS_OK;
@@ -144,37 +203,66 @@ static int32_t dearest_of_stage(const struct coordinator *c) {
     return dearest;
 }
 
-/* The stage's finished trials as a table of their own: choosing is one function, the reader's and ours. */
-static int32_t best_of_stage(const struct coordinator *c) {
-    struct result_row *rows = lvs_calloc((size_t)c->n_stage_rows, sizeof *rows);
-    struct results table = {.n_channel = c->options.n_channel, .rows = rows};
+/* Choosing is one function, the reader's and ours. */
+struct results coordinator_table(const struct coordinator *c) {
+    struct results table = {.n_channel = c->options.n_channel,
+                            .rows = lvs_calloc((size_t)c->n_stage_rows + 1, sizeof *table.rows)};
     for (int32_t i = 0; i < c->n_stage_rows; i++) {
         const struct trial_state *state = coordinator_at(c, c->stage_rows[i]);
         if (state->record.status != TRIAL_DONE) continue;
-        rows[table.n_rows++] = (struct result_row){.trial = state->trial,
-                                                   .record = state->record,
-                                                   .stages = state->stages,
-                                                   .charged = coordinator_counted(c, &state->record)};
+        table.rows[table.n_rows++] = (struct result_row){.trial = state->trial,
+                                                         .record = state->record,
+                                                         .stages = state->stages,
+                                                         .charged = coordinator_counted(c, &state->record)};
     }
+    return table;
+}
+
+static int32_t best_of_stage(const struct coordinator *c) {
+    struct results table = coordinator_table(c);
     int32_t chosen = results_best(&table, -1, c->options.metric).index;
-    free(rows);
+    free(table.rows);
     if (chosen < 0 && c->options.dearest_is_best) return dearest_of_stage(c);
     return chosen;
+}
+
+/* The point that a row of the second pass is of: a later stage takes the settings as the stage gave them. */
+static int32_t point_of(const struct coordinator *c, int32_t row) {
+    const struct trial *trial = &coordinator_at(c, row)->trial;
+    for (int32_t i = 0; i < c->n_points; i++) {
+        const struct trial *point = &coordinator_at(c, c->stage_rows[i])->trial;
+        if (point->settings.narrow_first > 0 && strcmp(point->train_key, trial->train_key) == 0)
+            return c->stage_rows[i];
+    }
+    return row;
 }
 
 /* The earlier best stands when nothing of the stage finished. */
 static void choose_best(struct coordinator *c) {
     int32_t chosen = best_of_stage(c);
-    if (chosen >= 0) c->best = chosen;
+    if (chosen >= 0) {
+        c->best = chosen;
+        c->best_point = point_of(c, chosen);
+    }
     struct coordinator_action *end = coordinator_emit(c, ACTION_STAGE_END);
     end->stage = c->stage;
     end->trial = chosen;
 }
 
+/* Opens phases of the stage until something of it is open; false = it is over. */
+static enum lvs_status go_on(struct coordinator *c, bool *opened, struct lvs_error *err) {
+    *opened = true;
+    while (c->n_open == 0 && *opened)
+        LVS_TRY(coordinator_next_phase(c, opened, err));
+    return LVS_OK;
+}
+
 enum lvs_status coordinator_open_stages(struct coordinator *c, int32_t stage, struct lvs_error *err) {
     for (c->stage = stage; c->stage < c->options.n_stages; c->stage++) {
+        bool opened;
         LVS_TRY(open_stage(c, err));
-        if (c->n_open > 0) return LVS_OK;
+        LVS_TRY(go_on(c, &opened, err));
+        if (opened) return LVS_OK;
         choose_best(c);
     }
     c->finished = true;
@@ -183,7 +271,10 @@ enum lvs_status coordinator_open_stages(struct coordinator *c, int32_t stage, st
 }
 
 enum lvs_status coordinator_end_stage_if_done(struct coordinator *c, struct lvs_error *err) {
+    bool opened;
     if (c->n_open > 0 || c->finished || c->stage < 0) return LVS_OK;
+    LVS_TRY(go_on(c, &opened, err));
+    if (opened) return LVS_OK;
     choose_best(c);
     return coordinator_open_stages(c, c->stage + 1, err);
 }

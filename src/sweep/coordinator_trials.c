@@ -58,6 +58,7 @@ int32_t coordinator_append(struct coordinator *c, const struct trial *trial) {
     state->trial = *trial;
     state->trial.index = row;
     state->avoid = -1;
+    state->known_stage = -1;
     record_init(&state->record, &state->trial);
     table_insert(c, c->by_eval_key, row);
     table_insert(c, c->by_train_key, row);
@@ -89,8 +90,9 @@ void coordinator_enqueue(struct coordinator *c, int32_t row) {
     }
     struct trial_state *state = coordinator_at(c, row);
     state->queued = true;
-    struct queued_trial entry = {.cost = (__int128)state->trial.price.training + state->trial.price.evaluation,
-                                 .row = row};
+    bool whole = state->until == 0 && state->rungs.n == 0;
+    __int128 all = (__int128)state->trial.price.training + state->trial.price.evaluation;
+    struct queued_trial entry = {.cost = whole ? all : state->segment, .row = row};
     int32_t at = c->n_queue++;
     for (; at > 0 && goes_before(&entry, &c->queue[(at - 1) / 2]); at = (at - 1) / 2)
         c->queue[at] = c->queue[(at - 1) / 2];

@@ -11,6 +11,7 @@
 #include "lvsweep/log.h"
 
 #define PUBLISH_SECONDS 30.0
+#define PUBLISH_SHARE   20.0 /* at least so many times as long as a publication takes lies between two */
 #define TELL_SECONDS    5.0
 
 static enum lvs_status handle(struct driver *driver, const struct coordinator_event *event, struct lvs_error *err) {
@@ -166,10 +167,12 @@ static enum lvs_status begin_stop(struct driver *driver, const char *reason, str
 
 static void publish_now_and_then(struct driver *driver) {
     double now = clock_now();
-    if (!driver->changed || driver->n_settled == 0 || now - driver->published < PUBLISH_SECONDS) return;
+    double wanted = fmax(PUBLISH_SECONDS, PUBLISH_SHARE * driver->publish_seconds);
+    if (!driver->changed || driver->n_settled == 0 || now - driver->published < wanted) return;
     struct lvs_error err = {0};
     if (results_publish(&driver->results, &err) != LVS_OK) log_warning("%s", err.text);
     driver->published = clock_now();
+    driver->publish_seconds = driver->published - now;
     driver->changed = false;
 }
 
@@ -209,23 +212,6 @@ static enum lvs_status turn(struct driver *driver, struct backoff *backoff, stru
     return LVS_OK;
 }
 
-/* The earliest of the limits that are known. What SLURM would kill is stopped two minutes before, a limit of ours a
- * tenth of itself before, at most a minute: checkpoints must be on disk by then. */
-static double find_deadline(const struct driver *driver) {
-    const struct config *config = driver->config;
-    const char *job_end = getenv("SLURM_JOB_END_TIME");
-    double deadline = INFINITY;
-    if (job_end && atof(job_end) > 0) deadline = atof(job_end) - 120;
-    if (config->time_limit > 0) {
-        double margin = config->time_limit / 10 < 60 ? config->time_limit / 10 : 60;
-        deadline = fmin(deadline, driver->started + config->time_limit - margin);
-    }
-    if (config->hours_cap > 0) deadline = fmin(deadline, driver->started + 3600 * config->hours_cap);
-    if (config->gpu_hours_cap > 0)
-        deadline = fmin(deadline, driver->started + 3600 * config->gpu_hours_cap / driver->n_workers);
-    return deadline;
-}
-
 /* The coordinator's account and the journal's are kept by different code from the same actions. */
 static void check_ledgers(const struct driver *driver) {
     const struct ledger *decided = coordinator_ledger(driver->coordinator), *journaled = &driver->results.ledger;
@@ -238,7 +224,7 @@ static void check_ledgers(const struct driver *driver) {
 enum lvs_status driver_loop(struct driver *driver, struct lvs_error *err) {
     struct backoff backoff = {0};
     driver->started = driver->published = clock_now();
-    driver->deadline = find_deadline(driver);
+    driver->deadline = deadline_find(driver->config, driver->started, driver->n_workers);
     while (!coordinator_finished(driver->coordinator)) {
         enum lvs_status status = turn(driver, &backoff, err);
         if (status != LVS_OK) {

@@ -16,6 +16,7 @@ struct driver {
     struct results results;
     struct journal *journal;
     struct sweep_lock *lock;
+    const struct lost_steps *lost; /* to be journaled at the start */
     const struct setup *setup;     /* what workers are given; place differs */
     int32_t n_workers, first_rank; /* worker w is rank first_rank + w */
     struct worker *local;          /* rank 0's own worker, NULL without */
@@ -27,6 +28,7 @@ struct driver {
     bool *has_hello, *is_lost;                     /* [n_workers] */
     struct progress *progress;                     /* [n_workers] last words */
     double started, published, told, busy_seconds; /* told: progress was journaled */
+    double publish_seconds;                        /* that the last publication took */
     double deadline;                               /* seconds since 1970 at which the sweep stops itself, resumable */
     int32_t n_retries, n_settled;
     bool gave_up;           /* nothing succeeded anywhere */
@@ -43,17 +45,31 @@ enum lvs_status driver_carry_out(struct driver *driver, const struct coordinator
 /* Runs until the sweep is finished, stopped or broken. */
 enum lvs_status driver_loop(struct driver *driver, struct lvs_error *err);
 
+/* ---- lost_steps.c: of trials that were running when a job ended as a whole ---- */
+struct lost_item {
+    int32_t trial;
+    int64_t lost, charged; /* FLOPs */
+    struct record record;  /* as it stands with them */
+};
+struct lost_steps {
+    struct lost_item *item; /* [n], owned */
+    int32_t n;
+};
+/* Enters them into the known results; the same is to be journaled. */
+void lost_steps_find(struct results *known, enum lost_mode mode, struct lost_steps *out);
+enum lvs_status lost_steps_note(struct driver *driver, const struct lost_steps *lost, struct lvs_error *err);
+void lost_steps_free(struct lost_steps *lost);
+
 /* ---- sweep_prepare.c ---- */
 struct prepared {
     struct config *config;
     struct sweep_facts *facts;
     struct results known; /* replayed from an earlier run; n_rows = 0 without */
+    struct lost_steps lost;
     bool resumes;
     struct sweep_lock lock;
     int64_t worker_bytes; /* host memory that one CPU worker needs for the largest trial of the plan */
 };
-/* Launch mistakes that the environment shows. */
-enum lvs_status sweep_check_launch(struct lvs_error *err);
 enum lvs_status sweep_prepare(const struct sweep_options *options, struct prepared *out, struct lvs_error *err);
 /* LVS_LAUNCH, naming workers × need, when this node's memory cannot hold its workers. */
 enum lvs_status sweep_check_memory(const struct prepared *prepared, int32_t local_workers, struct lvs_error *err);
@@ -76,6 +92,15 @@ enum lvs_status provenance_note_worker(struct driver *driver, int32_t worker, st
 void progress_line(const struct driver *driver, bool last);
 void progress_settled(const struct driver *driver, const struct trial *trial, const struct record *record);
 
+/* ---- deadline.c: times are seconds since 1970, INFINITY = none ---- */
+double deadline_find(const struct config *config, double started, int32_t n_workers);
+/* What `scontrol show job` says of the end. */
+double deadline_parse_job(const char *text);
+/* A tenth of the time before the end, at most `most` seconds. */
+double deadline_before(double started, double end, double most);
+
 /* ---- stop requests (signals) ---- */
+/* Before MPI: a USR1 that comes while it starts is remembered, where it would end the process by default. */
+void stop_remember(void);
 void stop_install(bool coordinates);
 bool stop_requested(void);

@@ -12,15 +12,21 @@ enum lvs_status driver_note(struct driver *driver, struct journal_event *event, 
     return results_apply(&driver->results, event, err);
 }
 
-/* The row itself, the first time it is seen, and its membership in the stage. */
-static enum lvs_status note_member(struct driver *driver, int32_t index, int32_t stage, struct lvs_error *err) {
-    if (index >= driver->results.n_rows) {
+/* A row the first time it is seen: rows are numbered in the coordinator's order. */
+static enum lvs_status note_rows(struct driver *driver, int32_t last, struct lvs_error *err) {
+    while (driver->results.n_rows <= last) {
         struct journal_event made = journal_event_make(JOURNAL_TRIAL);
-        made.index = index;
-        made.stage = stage;
-        made.trial = coordinator_trial(driver->coordinator, index);
-        return driver_note(driver, &made, err);
+        made.index = driver->results.n_rows;
+        made.trial = coordinator_trial(driver->coordinator, made.index);
+        made.stage = made.trial->stage;
+        LVS_TRY(driver_note(driver, &made, err));
     }
+    return LVS_OK;
+}
+
+/* The row and its membership in the stage. */
+static enum lvs_status note_member(struct driver *driver, int32_t index, int32_t stage, struct lvs_error *err) {
+    LVS_TRY(note_rows(driver, index, err));
     if (driver->results.rows[index].stages >> stage & 1 && !driver->results.rows[index].outside) return LVS_OK;
     struct journal_event member = journal_event_make(JOURNAL_MEMBER);
     member.index = index;
@@ -33,7 +39,7 @@ static enum lvs_status note_admitted(struct driver *driver, const struct coordin
     LVS_TRY(note_member(driver, action->trial, action->stage, err));
     struct journal_event event = journal_event_make(JOURNAL_ADMITTED);
     event.index = action->trial;
-    event.flops = coordinator_trial(driver->coordinator, action->trial)->price.counted;
+    event.flops = action->reserved;
     return driver_note(driver, &event, err);
 }
 
@@ -42,7 +48,12 @@ static enum lvs_status note_cut(struct driver *driver, const struct coordinator_
     if (driver->results.rows[action->trial].record.status == TRIAL_CUT) return LVS_OK;
     char reason[128];
     const struct trial *trial = coordinator_trial(driver->coordinator, action->trial);
-    snprintf(reason, sizeof reason, "%.4g FLOPs do not fit what was left of the budget", (double)trial->price.counted);
+    const struct record *record = coordinator_record(driver->coordinator, action->trial);
+    if (strncmp(record->error, "trend_skip", 10) == 0)
+        lvs_copy(reason, sizeof reason, record->error);
+    else
+        snprintf(reason, sizeof reason, "%.4g FLOPs do not fit what was left of the budget",
+                 (double)trial->price.counted);
     struct journal_event event = journal_event_make(JOURNAL_CUT);
     event.index = action->trial;
     event.text = reason;
@@ -57,6 +68,11 @@ static enum lvs_status queue_assignment(struct driver *driver, const struct coor
     assignment->evaluate_only = coordinator_evaluate_only(driver->coordinator, action->trials[0]);
     for (int32_t i = 0; i < action->n_trials; i++)
         assignment->trials[i] = *coordinator_trial(driver->coordinator, action->trials[i]);
+    for (int32_t i = 0; i < action->n_trials; i++) {
+        struct trial_segment segment = coordinator_segment(driver->coordinator, action->trials[i]);
+        assignment->from[i] = segment.from;
+        assignment->until[i] = segment.until;
+    }
     if (driver->n_outgoing == driver->outgoing_capacity) {
         driver->outgoing_capacity = driver->outgoing_capacity ? driver->outgoing_capacity * 2 : 16;
         driver->outgoing = lvs_realloc(driver->outgoing, (size_t)driver->outgoing_capacity * sizeof *driver->outgoing);
@@ -109,8 +125,50 @@ static enum lvs_status note_retry(struct driver *driver, const struct coordinato
     LVS_TRY(driver_note(driver, &settle, err));
     struct journal_event again = journal_event_make(JOURNAL_ADMITTED);
     again.index = action->trial;
-    again.flops = trial->price.counted;
+    again.flops = action->reserved;
     return driver_note(driver, &again, err);
+}
+
+static void fill_rung(const struct coordinator_action *action, struct journal_event *event) {
+    event->index = action->trial;
+    event->step = action->rung->step;
+    event->value = action->rung->loss;
+    event->flops = action->rung->flops;
+}
+
+/* Record, rung and charge count only together (journal.c holds the first two back). */
+static enum lvs_status note_paused(struct driver *driver, const struct coordinator_action *action,
+                                   struct lvs_error *err) {
+    struct record record = *coordinator_record(driver->coordinator, action->trial);
+    struct journal_event came = journal_event_make(JOURNAL_RECORD), rung = journal_event_make(JOURNAL_RUNG);
+    record.status = TRIAL_PENDING; /* what was decided of it since has its own event */
+    came.index = action->trial;
+    came.record = &record;
+    LVS_TRY(driver_note(driver, &came, err));
+    fill_rung(action, &rung);
+    rung.status = RUNG_WAITS;
+    rung.text = "";
+    LVS_TRY(driver_note(driver, &rung, err));
+    struct journal_event settle = journal_event_make(JOURNAL_SETTLE);
+    settle.index = action->trial;
+    settle.flops = action->charged;
+    settle.lost = action->lost;
+    return driver_note(driver, &settle, err);
+}
+
+static enum lvs_status note_rung(struct driver *driver, const struct coordinator_action *action,
+                                 struct lvs_error *err) {
+    char text[96];
+    struct journal_event event = journal_event_make(JOURNAL_RUNG);
+    bool stopped = action->rung->verdict == RUNG_STOPPED;
+    fill_rung(action, &event);
+    event.status = action->rung->verdict;
+    snprintf(text, sizeof text, "number %d of %d by validation loss", action->place, action->n_at_rung);
+    if (action->n_kept > 0) snprintf(text + strlen(text), sizeof text - strlen(text), ", %d go on", action->n_kept);
+    event.text = text;
+    log_debug("%s at step %d: %s: %s", coordinator_trial(driver->coordinator, action->trial)->name, event.step, text,
+              stopped ? "stopped" : "goes on");
+    return driver_note(driver, &event, err);
 }
 
 static void give_up(struct driver *driver, const struct coordinator_action *action) {
@@ -148,6 +206,10 @@ static enum lvs_status carry_out_one(struct driver *driver, const struct coordin
         return note_settled(driver, action, err);
     case ACTION_RETRY:
         return note_retry(driver, action, err);
+    case ACTION_PAUSED:
+        return note_paused(driver, action, err);
+    case ACTION_RUNG:
+        return note_rung(driver, action, err);
     case ACTION_STAGE_END:
         return note_best(driver, action, err);
     case ACTION_QUARANTINE:

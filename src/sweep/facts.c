@@ -57,25 +57,7 @@ static enum lvs_status read_all(const struct config *config, struct sweep_facts 
     return LVS_OK;
 }
 
-/* Keys that are read, and named here because nothing acts on them yet: silence would be a wrong result. */
-static enum lvs_status check_available(const struct config *config, struct lvs_error *err) {
-    const char *key = NULL;
-    bool narrow = config->defaults.narrow_first > 0;
-    for (int32_t s = 0; s < config->n_stages; s++)
-        for (int32_t a = 0; a < config->stages[s].n_axes; a++)
-            narrow = narrow || strcmp(config_key_name(config->stages[s].axes[a].key), "narrow") == 0;
-    if (narrow) key = "[evaluate] narrow";
-    if (config->stop_rule != STOP_NONE) key = "[stop] rule";
-    if (config->trend_skip) key = "[stop] trend_skip";
-    if (config->head_rows == HEAD_ROWS_TEXT) key = "[run] head_rows = text";
-    if (!key) return LVS_OK;
-    return lvs_fail(err, LVS_USAGE,
-                    "%s: %s is not available in this version; leave the key out. Nothing was started (exit 2)",
-                    config->path, key);
-}
-
 enum lvs_status sweep_facts_make(const struct config *config, struct sweep_facts **out, struct lvs_error *err) {
-    LVS_TRY(check_available(config, err));
     struct sweep_facts *facts = lvs_calloc(1, sizeof *facts);
     enum lvs_status status = read_all(config, facts, err);
     if (status != LVS_OK) {

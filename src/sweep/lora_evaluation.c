@@ -64,36 +64,73 @@ static enum lvs_status task_make(struct lora_runner *runner, const struct settin
 
 static const struct series_choice every_series_of_split;
 
-/* Scores for `worst:n`: the bare model's error on every series, measured once a trainer process. */
-static enum lvs_status untrained_scores(struct lora_runner *runner, const struct settings *settings, const double **out,
-                                        struct lvs_error *err) {
-    *out = runner->untrained_scores;
-    if (*out) return LVS_OK;
-    struct evaluated bare = {.model = runner->model};
-    struct task_parts parts;
-    struct forecast_set set = {0};
-    struct forecast_metrics metrics;
-    LVS_TRY(task_make(runner, settings, SPLIT_VALIDATION, &every_series_of_split, NULL, &parts, err));
-    double *scores = lvs_malloc((size_t)parts.task.n_rows * sizeof *scores);
-    enum lvs_status status = forecast_make(&bare, &parts.task, false, &set, err);
-    if (status == LVS_OK) forecast_measure(&set, &parts.scaling, &metrics, scores);
-    forecast_set_free(&set);
-    task_free(&parts);
-    if (status == LVS_OK)
-        *out = runner->untrained_scores = scores;
-    else
-        free(scores);
-    return status;
-}
-
-/* Sequences are priced at their mean prompt and continuation: the sum over lengths is linear to rounding. */
+/* Sequences are priced at their mean prompt and continuation: the sum over lengths is linear to rounding. Samples of a
+ * series share the pass over its prompt. */
 static int64_t forecast_flops(const struct lora_runner *runner, const struct settings *settings,
                               const struct forecast_set *set, bool adapted) {
     int64_t sequences = (int64_t)set->n_series * set->samples;
     if (sequences == 0) return 0;
     struct flops_shape shape = flops_shape_of(&runner->shape, model_vocabulary(runner->model), settings, adapted);
-    return sequences * flops_generation(convention_of(runner), &shape, set->n_prompt_tokens / sequences,
-                                        set->n_new_tokens / sequences, true);
+    return set->n_series * flops_generation_samples(convention_of(runner), &shape, set->n_prompt_tokens / set->n_series,
+                                                    set->n_new_tokens / sequences, set->samples);
+}
+
+/* How series are scored for `worst:n`: the greedy forecast of the bare model with the sweep's own decimals, so that all
+ * trials forecast the same series. */
+static struct settings scoring_settings(const struct lora_runner *runner, const struct settings *settings) {
+    struct settings scoring = *settings;
+    scoring.decimals = runner->config->defaults.decimals;
+    scoring.decoding = DECODING_GREEDY;
+    scoring.samples = 1;
+    return scoring;
+}
+
+static bool scores_fit(const struct untrained_scores *scores, const struct settings *settings) {
+    return scores->score && memcmp(&scores->history, &settings->history, sizeof settings->history) == 0 &&
+           memcmp(&scores->horizon, &settings->horizon, sizeof settings->horizon) == 0 &&
+           scores->repetition_penalty == settings->repetition_penalty && scores->constrained == settings->constrained;
+}
+
+/* Scores for `worst:n`: the bare model's error on every series of the part, measured once a trainer process for each
+ * history and horizon. *out [split.n[part]], the runner's. */
+static enum lvs_status score_series(struct lora_runner *runner, const struct settings *settings, enum split_part part,
+                                    const struct untrained_scores **out, struct lvs_error *err) {
+    struct untrained_scores *scores = &runner->scores[part];
+    struct settings scoring = scoring_settings(runner, settings);
+    *out = scores;
+    if (scores_fit(scores, settings)) return LVS_OK;
+    struct evaluated bare = {.model = runner->model};
+    struct task_parts parts;
+    struct forecast_set set = {0};
+    struct forecast_metrics metrics;
+    LVS_TRY(task_make(runner, &scoring, part, &every_series_of_split, NULL, &parts, err));
+    double *score = lvs_malloc((size_t)parts.task.n_rows * sizeof *score);
+    enum lvs_status status = forecast_make(&bare, &parts.task, false, &set, err);
+    if (status == LVS_OK) forecast_measure(&set, &parts.scaling, &metrics, score);
+    int64_t flops = status == LVS_OK ? forecast_flops(runner, &scoring, &set, false) : 0;
+    forecast_set_free(&set);
+    task_free(&parts);
+    if (status != LVS_OK) {
+        free(score);
+        return status;
+    }
+    free(scores->score);
+    *scores = (struct untrained_scores){.history = settings->history,
+                                        .horizon = settings->horizon,
+                                        .repetition_penalty = settings->repetition_penalty,
+                                        .constrained = settings->constrained,
+                                        .score = score,
+                                        .flops = flops};
+    return LVS_OK;
+}
+
+/* The task on the chosen series, scored first where `worst` asks for it. */
+static enum lvs_status chosen_task_make(struct lora_runner *runner, const struct settings *settings,
+                                        enum split_part part, const struct series_choice *choice,
+                                        struct task_parts *out, struct lvs_error *err) {
+    const struct untrained_scores *scores = NULL;
+    if (choice->worst > 0) LVS_TRY(score_series(runner, settings, part, &scores, err));
+    return task_make(runner, settings, part, choice, scores ? scores->score : NULL, out, err);
 }
 
 static int compare_doubles(const void *left, const void *right) {
@@ -149,12 +186,10 @@ static void forecast_to_units(const struct lora_runner *runner, const struct sca
 static enum lvs_status measure_forecasts(struct lora_runner *runner, const struct evaluated *evaluated,
                                          const struct settings *settings, enum split_part part, struct evaluation *out,
                                          struct lvs_error *err) {
-    const double *scores = NULL;
     struct task_parts parts;
     struct forecast_set set = {0};
-    if (settings->series.worst > 0 && part == SPLIT_VALIDATION)
-        LVS_TRY(untrained_scores(runner, settings, &scores, err));
-    LVS_TRY(task_make(runner, settings, part, &settings->series, scores, &parts, err));
+    struct series_choice choice = narrow_choice(settings);
+    LVS_TRY(chosen_task_make(runner, settings, part, &choice, &parts, err));
     enum lvs_status status = forecast_make(evaluated, &parts.task, true, &set, err);
     if (status == LVS_OK) {
         forecast_measure(&set, &parts.scaling, &out->metrics[part], NULL);
@@ -208,7 +243,7 @@ enum lvs_status evaluation_periodic(struct lora_runner *runner, const struct eva
     struct task_parts parts;
     struct forecast_set set = {0};
     struct forecast_metrics metrics;
-    LVS_TRY(task_make(runner, &few, SPLIT_VALIDATION, &settings->every_series, NULL, &parts, err));
+    LVS_TRY(chosen_task_make(runner, &few, SPLIT_VALIDATION, &settings->every_series, &parts, err));
     enum lvs_status status = forecast_make(evaluated, &parts.task, false, &set, err);
     if (status == LVS_OK) {
         forecast_measure(&set, &parts.scaling, &metrics, NULL);
@@ -218,6 +253,14 @@ enum lvs_status evaluation_periodic(struct lora_runner *runner, const struct eva
     forecast_set_free(&set);
     task_free(&parts);
     return status;
+}
+
+enum lvs_status evaluation_rung(struct lora_runner *runner, const struct evaluated *evaluated,
+                                const struct settings *settings, double *loss, int64_t *flops, struct lvs_error *err) {
+    struct loss_metrics metrics;
+    LVS_TRY(measure_loss(runner, evaluated, settings, SPLIT_VALIDATION, &metrics, flops, err));
+    *loss = metrics.loss;
+    return LVS_OK;
 }
 
 /* ---- baselines ---- */
@@ -247,13 +290,27 @@ static struct baseline baseline_of(const struct lora_runner *runner, const struc
     return baseline;
 }
 
+/* What scoring the series for `worst:n` cost, counted with the untrained model's evaluation wherever it was done. */
+static enum lvs_status scoring_flops(struct lora_runner *runner, const struct settings *settings, int64_t *flops,
+                                     struct lvs_error *err) {
+    const struct untrained_scores *scores;
+    struct series_choice choice = narrow_choice(settings);
+    for (int part = SPLIT_VALIDATION; part < SPLIT_COUNT && choice.worst > 0; part++) {
+        if (!(settings->forecast_on >> part & 1)) continue;
+        LVS_TRY(score_series(runner, settings, (enum split_part)part, &scores, err));
+        *flops += scores->flops;
+    }
+    return LVS_OK;
+}
+
 static enum lvs_status untrained_baseline(struct lora_runner *runner, const struct settings *settings,
-                                          const struct runner_sink *sink, struct lvs_error *err) {
+                                          const struct runner_sink *sink, int64_t *flops, struct lvs_error *err) {
     struct evaluated bare = {.model = runner->model};
     struct evaluation evaluation;
     struct baseline baseline = baseline_of(runner, settings, BASELINE_UNTRAINED);
     double before = clock_now();
     LVS_TRY(evaluation_run(runner, &bare, settings, &evaluation, err));
+    enum lvs_status status = scoring_flops(runner, settings, &evaluation.flops, err);
     baseline.seconds = clock_now() - before;
     baseline.val_loss = evaluation.loss[SPLIT_VALIDATION];
     baseline.test_loss = evaluation.loss[SPLIT_TEST];
@@ -261,8 +318,9 @@ static enum lvs_status untrained_baseline(struct lora_runner *runner, const stru
     baseline.test = evaluation.metrics[SPLIT_TEST];
     baseline.flops_evaluation = evaluation.flops;
     evaluation_free(&evaluation);
-    sink->baseline(sink->context, &baseline);
-    return LVS_OK;
+    *flops += baseline.flops_evaluation;
+    if (status == LVS_OK) sink->baseline(sink->context, &baseline);
+    return status;
 }
 
 static enum lvs_status simple_baseline(struct lora_runner *runner, const struct settings *settings,
@@ -272,7 +330,8 @@ static enum lvs_status simple_baseline(struct lora_runner *runner, const struct 
         if (!(settings->forecast_on >> part & 1)) continue;
         struct task_parts parts;
         struct forecast_set set = {0};
-        LVS_TRY(task_make(runner, settings, (enum split_part)part, &every_series_of_split, NULL, &parts, err));
+        struct series_choice choice = narrow_choice(settings);
+        LVS_TRY(chosen_task_make(runner, settings, (enum split_part)part, &choice, &parts, err));
         enum lvs_status status = forecast_baseline(kind, &parts.task, &set, err);
         if (status == LVS_OK)
             forecast_measure(&set, &parts.scaling, part == SPLIT_TEST ? &baseline.test : &baseline.val, NULL);
@@ -285,12 +344,13 @@ static enum lvs_status simple_baseline(struct lora_runner *runner, const struct 
 }
 
 enum lvs_status evaluation_baselines(struct lora_runner *runner, const struct trial *trial,
-                                     const struct runner_sink *sink, struct lvs_error *err) {
-    const struct settings *settings = &trial->settings;
-    LVS_TRY(untrained_baseline(runner, settings, sink, err));
-    if (!settings->forecast_on) return LVS_OK;
-    if (settings->baselines >> BASELINE_LAST_VALUE & 1)
-        LVS_TRY(simple_baseline(runner, settings, BASELINE_LAST_VALUE, sink, err));
-    if (settings->baselines >> BASELINE_MEAN & 1) LVS_TRY(simple_baseline(runner, settings, BASELINE_MEAN, sink, err));
+                                     const struct runner_sink *sink, int64_t *flops, struct lvs_error *err) {
+    struct settings settings = trial->settings;
+    narrow_second_pass(&settings); /* compared with the numbers that a stage ends with */
+    LVS_TRY(untrained_baseline(runner, &settings, sink, flops, err));
+    if (!settings.forecast_on) return LVS_OK;
+    if (settings.baselines >> BASELINE_LAST_VALUE & 1)
+        LVS_TRY(simple_baseline(runner, &settings, BASELINE_LAST_VALUE, sink, err));
+    if (settings.baselines >> BASELINE_MEAN & 1) LVS_TRY(simple_baseline(runner, &settings, BASELINE_MEAN, sink, err));
     return LVS_OK;
 }

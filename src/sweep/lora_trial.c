@@ -15,13 +15,15 @@ struct pack_trial {
     struct record record;
     char folder[LVS_PATH_MAX];
     bool closed;
-    int32_t first_step; /* where this attempt began: 0, or its checkpoint's step */
-    double best_score;  /* of the periodic evaluations; lower is better */
-    float *best;        /* [stride] adapter of best_score with keep = best, NULL = none yet; owned */
+    int32_t first_step;  /* where this attempt began: 0, or its checkpoint's step */
+    int32_t steps_again; /* that an earlier assignment had done already */
+    double best_score;   /* of the periodic evaluations; lower is better */
+    float *best;         /* [stride] adapter of best_score with keep = best, NULL = none yet; owned */
     struct trial_curves curves;
     int32_t curve_capacity;
-    int64_t flops_periodic;
-    double seconds_training, seconds_evaluation, executed;
+    int64_t flops_periodic, flops_baseline;
+    int32_t looked_step; /* at which the head's left-out rows were looked at last; -1 = never */
+    double seconds_training, seconds_evaluation;
 };
 
 struct pack_run {
@@ -39,8 +41,9 @@ struct pack_run {
 
 struct checkpoint_extra {
     int32_t n_evaluation, best_step, has_best, reserved;
-    int64_t flops_periodic;
+    int64_t flops_periodic, flops_baseline;
     double best_score, seconds_training, seconds_evaluation;
+    struct head_gap_record head_gap;
 };
 
 static void pack_extra(const struct pack_run *run, const struct pack_trial *one, struct strbuf *out) {
@@ -49,9 +52,11 @@ static void pack_extra(const struct pack_run *run, const struct pack_trial *one,
                                      .best_step = one->record.best_step,
                                      .has_best = one->best != NULL,
                                      .flops_periodic = one->flops_periodic,
+                                     .flops_baseline = one->flops_baseline,
                                      .best_score = one->best_score,
                                      .seconds_training = one->seconds_training,
-                                     .seconds_evaluation = one->seconds_evaluation};
+                                     .seconds_evaluation = one->seconds_evaluation,
+                                     .head_gap = one->record.head_gap};
     size_t n = (size_t)curves->n_evaluation;
     strbuf_add_bytes(out, (const char *)&extra, sizeof extra);
     strbuf_add_bytes(out, (const char *)curves->evaluation_step, n * sizeof *curves->evaluation_step);
@@ -90,21 +95,25 @@ static void unpack_extra(const struct pack_run *run, struct pack_trial *one, con
     one->record.best_step = extra.best_step;
     one->best_score = extra.best_score;
     one->flops_periodic = extra.flops_periodic;
+    one->flops_baseline = extra.flops_baseline;
     one->seconds_training = extra.seconds_training;
     one->seconds_evaluation = extra.seconds_evaluation;
+    one->record.head_gap = extra.head_gap;
+}
+
+static enum lvs_status write_checkpoint(struct pack_run *run, int32_t k, struct lvs_error *err) {
+    struct pack_trial *one = &run->trials[k];
+    struct strbuf extra;
+    strbuf_init(&extra);
+    pack_extra(run, one, &extra);
+    enum lvs_status status = checkpoint_write(one->folder, run->trainer, k, extra.text, extra.length, err);
+    strbuf_free(&extra);
+    return status;
 }
 
 static enum lvs_status write_checkpoints(struct pack_run *run, struct lvs_error *err) {
-    for (int32_t k = 0; k < run->n_trials; k++) {
-        struct pack_trial *one = &run->trials[k];
-        if (one->closed) continue;
-        struct strbuf extra;
-        strbuf_init(&extra);
-        pack_extra(run, one, &extra);
-        enum lvs_status status = checkpoint_write(one->folder, run->trainer, k, extra.text, extra.length, err);
-        strbuf_free(&extra);
-        LVS_TRY(status);
-    }
+    for (int32_t k = 0; k < run->n_trials; k++)
+        if (!run->trials[k].closed) LVS_TRY(write_checkpoint(run, k, err));
     run->checkpoint_due = clock_now() + run->runner->config->checkpoint_every;
     return LVS_OK;
 }
@@ -118,6 +127,34 @@ static enum lvs_status start_from_adapter(struct pack_run *run, int32_t k, const
     if (status == LVS_OK) status = trainer_write_adapter(run->trainer, k, params, err);
     free(params);
     return status;
+}
+
+/* Step at which the assignment ends for the trial: its rung, or its last step. */
+static int32_t end_of_assignment(const struct pack_run *run, int32_t k) {
+    int32_t steps = (int32_t)run->trials[k].trial->settings.steps.value, until = run->assignment->until[k];
+    return until > 0 && until < steps ? until : steps;
+}
+
+/* Goes on from the trial's checkpoint. Steps that an earlier assignment had come to and the checkpoint has not are done
+ * again, and so are those of a checkpoint beyond the rung at which the loss is wanted. */
+static enum lvs_status restore_trial(struct pack_run *run, int32_t k, struct lvs_error *err) {
+    struct pack_trial *one = &run->trials[k];
+    int32_t there = checkpoint_step(one->folder, one->trial->train_key), from = run->assignment->from[k];
+    bool found = false;
+    void *extra = NULL;
+    size_t length = 0;
+    if (there <= end_of_assignment(run, k))
+        LVS_TRY(checkpoint_read(one->folder, run->trainer, k, &found, &extra, &length, err));
+    else
+        checkpoint_remove(one->folder);
+    if (found) {
+        unpack_extra(run, one, extra, length);
+        one->first_step = trainer_step(run->trainer, k);
+        log_info("%s: goes on from its checkpoint at step %d", one->trial->name, one->first_step);
+    }
+    free(extra);
+    if (from > one->first_step) one->steps_again = from - one->first_step;
+    return LVS_OK;
 }
 
 /* The adapter a trial begins with: its own (evaluate only), its parent's, a PEFT folder's, or lora_init's. */
@@ -137,22 +174,20 @@ static enum lvs_status start_trial(struct pack_run *run, int32_t k, struct lvs_e
         LVS_TRY(file_resolve(folder, run->runner->config->folder, from, err));
         LVS_TRY(start_from_adapter(run, k, folder, err));
     }
-    bool found;
-    void *extra = NULL;
-    size_t length = 0;
-    LVS_TRY(checkpoint_read(one->folder, run->trainer, k, &found, &extra, &length, err));
-    if (found) {
-        unpack_extra(run, one, extra, length);
-        one->first_step = trainer_step(run->trainer, k);
-        log_info("%s: goes on from its checkpoint at step %d", one->trial->name, one->first_step);
-    }
-    free(extra);
-    return LVS_OK;
+    return restore_trial(run, k, err);
 }
 
 /* A failpoint of the device's or the disk's. */
 static enum lvs_status pass(const char *point, const char *what, struct lvs_error *err) {
     return fault_fails(point) ? lvs_fail(err, LVS_LAUNCH, "%s: %s", what, strerror(errno)) : LVS_OK;
+}
+
+static enum lvs_status look_at_head(struct pack_run *run, int32_t k, struct lvs_error *err) {
+    struct pack_trial *one = &run->trials[k];
+    int32_t step = trainer_step(run->trainer, k);
+    if (run->assignment->evaluate_only || one->looked_step == step) return LVS_OK;
+    one->looked_step = step;
+    return lora_head_look(run->runner, run->trainer, k, one->trial, &one->record.head_gap, err);
 }
 
 static enum lvs_status open_pack(struct pack_run *run, struct lvs_error *err) {
@@ -164,6 +199,7 @@ static enum lvs_status open_pack(struct pack_run *run, struct lvs_error *err) {
         struct pack_trial *one = &run->trials[k];
         one->trial = pointers[k] = &run->assignment->trials[k];
         one->best_score = INFINITY;
+        one->looked_step = -1;
         record_init(&one->record, one->trial);
         one->record.start_time = clock_now();
         one->record.attempt = run->assignment->attempt;
@@ -171,15 +207,20 @@ static enum lvs_status open_pack(struct pack_run *run, struct lvs_error *err) {
         LVS_TRY(trial_folder(one->folder, run->runner->place.output, one->trial->name, err));
         LVS_TRY(file_make_folder(one->folder, err));
     }
-    struct trainer_options options = {.model = run->runner->model,
+    const struct model *text = run->runner->text;
+    struct trainer_options options = {.model = text ? text : run->runner->model,
+                                      .whole = text ? run->runner->model : NULL,
+                                      .kept = run->runner->material.tokenizer.kept,
                                       .windows = &windows->windows,
                                       .trials = pointers,
                                       .n_trials = run->n_trials,
                                       .skip_tiles = run->runner->config->skip_tiles};
     LVS_TRY(pass("allocate", "device memory for the pack", err));
     LVS_TRY(trainer_create(&options, &run->trainer, err));
-    for (int32_t k = 0; k < run->n_trials; k++)
+    for (int32_t k = 0; k < run->n_trials; k++) {
         LVS_TRY(start_trial(run, k, err));
+        if (run->trials[k].first_step == 0) LVS_TRY(look_at_head(run, k, err));
+    }
     run->checkpoint_due = clock_now() + run->runner->config->checkpoint_every;
     return LVS_OK;
 }
@@ -207,6 +248,7 @@ static enum lvs_status evaluate_now(struct pack_run *run, int32_t k, struct lvs_
     struct pack_trial *one = &run->trials[k];
     struct evaluated evaluated = evaluated_of(run, k);
     double loss, mae, before = clock_now();
+    LVS_TRY(look_at_head(run, k, err));
     LVS_TRY(
         evaluation_periodic(run->runner, &evaluated, &one->trial->settings, &loss, &mae, &one->flops_periodic, err));
     one->seconds_evaluation += clock_now() - before;
@@ -280,9 +322,10 @@ static enum lvs_status write_adapter(struct pack_run *run, int32_t k, struct lvs
 static enum lvs_status write_curves(struct pack_run *run, int32_t k, struct lvs_error *err) {
     struct pack_trial *one = &run->trials[k];
     int32_t n = trainer_step(run->trainer, k);
+    size_t all = (size_t)one->trial->settings.steps.value; /* what trainer_curves fills */
     one->curves.n_step = n;
-    one->curves.train_loss = lvs_realloc(one->curves.train_loss, (size_t)(n + 1) * sizeof(float));
-    one->curves.gradient_norm = lvs_realloc(one->curves.gradient_norm, (size_t)(n + 1) * sizeof(float));
+    one->curves.train_loss = lvs_realloc(one->curves.train_loss, all * sizeof(float));
+    one->curves.gradient_norm = lvs_realloc(one->curves.gradient_norm, all * sizeof(float));
     LVS_TRY(trainer_curves(run->trainer, k, one->curves.train_loss, one->curves.gradient_norm, err));
     return trial_curves_write(one->folder, &one->curves, err);
 }
@@ -300,6 +343,7 @@ static void fill_record(struct pack_run *run, int32_t k) {
     record->seconds_evaluation = one->seconds_evaluation;
     record->n_evaluation = one->curves.n_evaluation;
     record->flops_training = trained ? (int64_t)steps * one->trial->price.step : 0;
+    record->flops_lost = (int64_t)one->steps_again * one->trial->price.step;
     record->flops_executed += (int64_t)trainer_flops_executed(run->trainer, k);
     double tokens = (double)(steps - one->first_step) * settings->batch * settings->context;
     if (trained && one->seconds_training > 0) record->tokens_per_second = tokens / one->seconds_training;
@@ -318,6 +362,14 @@ static void close_trial(struct pack_run *run, int32_t k, int32_t status, bool tr
     run->sink->record(run->sink->context, &one->record, transient);
 }
 
+/* At the trial's first end, which pays for it. */
+static enum lvs_status measure_baselines(struct pack_run *run, int32_t k, struct lvs_error *err) {
+    struct pack_trial *one = &run->trials[k];
+    if (!one->trial->baseline || run->assignment->from[k] > 0) return LVS_OK;
+    one->flops_baseline = 0; /* an attempt before may have measured it too */
+    return evaluation_baselines(run->runner, one->trial, run->sink, &one->flops_baseline, err);
+}
+
 static enum lvs_status evaluate_finally(struct pack_run *run, int32_t k, struct lvs_error *err) {
     struct pack_trial *one = &run->trials[k];
     struct evaluation evaluation;
@@ -325,18 +377,21 @@ static enum lvs_status evaluate_finally(struct pack_run *run, int32_t k, struct 
     double before = clock_now(), executed = run->runner->compute.backend->flops_executed(run->runner->compute.device);
     LVS_TRY(pass("evaluation", "the evaluation", err));
     if (one->best) LVS_TRY(trainer_write_adapter(run->trainer, k, one->best, err));
-    if (one->trial->baseline) LVS_TRY(evaluation_baselines(run->runner, one->trial, run->sink, err));
+    LVS_TRY(measure_baselines(run, k, err));
     LVS_TRY(evaluation_run(run->runner, &evaluated, &one->trial->settings, &evaluation, err));
     one->seconds_evaluation += clock_now() - before;
     one->record.val_loss = evaluation.loss[SPLIT_VALIDATION];
     one->record.test_loss = evaluation.loss[SPLIT_TEST];
     one->record.val = evaluation.metrics[SPLIT_VALIDATION];
     one->record.test = evaluation.metrics[SPLIT_TEST];
-    one->record.flops_evaluation = evaluation.flops + one->flops_periodic;
+    one->record.flops_evaluation = evaluation.flops + one->flops_periodic + one->flops_baseline;
     one->record.flops_executed =
         (int64_t)(run->runner->compute.backend->flops_executed(run->runner->compute.device) - executed);
     enum lvs_status status = LVS_OK;
-    if (evaluation.n_forecasts > 0)
+    if (evaluation.n_forecasts > 0 && run->assignment->evaluate_only)
+        status = trial_forecast_write_again(one->folder, one->trial->eval_key, evaluation.forecasts,
+                                            evaluation.n_forecasts, err);
+    else if (evaluation.n_forecasts > 0)
         status = trial_forecast_write(one->folder, evaluation.forecasts, evaluation.n_forecasts, err);
     evaluation_free(&evaluation);
     return status;
@@ -345,6 +400,7 @@ static enum lvs_status evaluate_finally(struct pack_run *run, int32_t k, struct 
 /* Files first, record last: a record never names what is not on disk. */
 static enum lvs_status finish_trial(struct pack_run *run, int32_t k, struct lvs_error *err) {
     struct pack_trial *one = &run->trials[k];
+    LVS_TRY(look_at_head(run, k, err));
     LVS_TRY(evaluate_finally(run, k, err));
     if (!run->assignment->evaluate_only) {
         LVS_TRY(write_curves(run, k, err));
@@ -364,6 +420,40 @@ static enum lvs_status give_up_diverged(struct pack_run *run, int32_t k, struct 
     fill_record(run, k);
     checkpoint_remove(one->folder);
     close_trial(run, k, TRIAL_DIVERGED, false);
+    return LVS_OK;
+}
+
+/* The validation loss at a rung: that of the periodic evaluation at this very step, or one of its own. */
+static enum lvs_status measure_rung(struct pack_run *run, int32_t k, double *loss, struct lvs_error *err) {
+    struct pack_trial *one = &run->trials[k];
+    const struct trial_curves *curves = &one->curves;
+    int32_t last = curves->n_evaluation - 1;
+    if (last >= 0 && curves->evaluation_step[last] == trainer_step(run->trainer, k) && !isnan(curves->val_loss[last])) {
+        *loss = curves->val_loss[last];
+        return LVS_OK;
+    }
+    struct evaluated evaluated = evaluated_of(run, k);
+    double before = clock_now();
+    LVS_TRY(evaluation_rung(run->runner, &evaluated, &one->trial->settings, loss, &one->flops_periodic, err));
+    one->seconds_evaluation += clock_now() - before;
+    return LVS_OK;
+}
+
+/* Everything that the trial needs to go on, or to be left where it is, is on disk before its record is sent. */
+static enum lvs_status pause_trial(struct pack_run *run, int32_t k, struct lvs_error *err) {
+    struct pack_trial *one = &run->trials[k];
+    double loss;
+    LVS_TRY(look_at_head(run, k, err));
+    LVS_TRY(pass("evaluation", "the evaluation at a rung", err));
+    LVS_TRY(measure_baselines(run, k, err));
+    LVS_TRY(measure_rung(run, k, &loss, err));
+    LVS_TRY(write_curves(run, k, err));
+    LVS_TRY(write_checkpoint(run, k, err));
+    fill_record(run, k);
+    one->record.best_step = -1; /* nothing is kept yet */
+    one->record.flops_evaluation = one->flops_periodic + one->flops_baseline;
+    one->record.val_loss.loss = loss;
+    close_trial(run, k, TRIAL_PENDING, false);
     return LVS_OK;
 }
 
@@ -394,7 +484,7 @@ static int32_t next_boundary(const struct pack_run *run) {
     for (int32_t k = 0; k < run->n_trials; k++) {
         if (run->trials[k].closed) continue;
         const struct settings *settings = &run->trials[k].trial->settings;
-        int32_t end = (int32_t)settings->steps.value, step = trainer_step(run->trainer, k);
+        int32_t end = end_of_assignment(run, k), step = trainer_step(run->trainer, k);
         int32_t next = settings->every > 0 ? (step / settings->every + 1) * settings->every : end;
         if (next > end) next = end;
         if (next < boundary) boundary = next;
@@ -419,6 +509,8 @@ static enum lvs_status visit_trials(struct pack_run *run, bool *any_open, struct
             LVS_TRY(evaluate_now(run, k, err));
         if (step >= (int32_t)settings->steps.value)
             LVS_TRY(finish_trial(run, k, err));
+        else if (step >= end_of_assignment(run, k))
+            LVS_TRY(pause_trial(run, k, err));
         else
             *any_open = true;
     }
@@ -477,7 +569,9 @@ static void fail_open_trials(struct pack_run *run, enum lvs_status status, const
         lvs_copy(one->record.error, sizeof one->record.error, err->text);
         one->record.end_time = clock_now();
         one->record.seconds = one->record.end_time - one->record.start_time;
-        if (run->trainer) one->record.flops_lost = (int64_t)trainer_step(run->trainer, k) * one->trial->price.step;
+        int32_t kept = checkpoint_step(one->folder, one->trial->train_key);
+        int32_t lost = run->trainer ? trainer_step(run->trainer, k) - (kept > 0 ? kept : 0) : 0;
+        one->record.flops_lost = (lost > 0 ? lost : 0) * one->trial->price.step;
         run->sink->record(run->sink->context, &one->record, transient);
     }
 }

@@ -3,7 +3,7 @@
 
 #include "sweep_internal.h"
 
-/* vocabulary = text: only what this data's text can contain. */
+/* vocabulary = text, head_rows = text: only what this data's text can contain. */
 static void keep_written_characters(struct material *material) {
     const struct series_set *set = &material->set;
     struct text_format format = text_format_make(material->config, material->config->defaults.decimals, set->n_channel);
@@ -22,7 +22,7 @@ enum lvs_status material_open(const struct config *config, const char *model_fol
     int32_t pad = model->pad_id >= 0 ? model->pad_id : model->eos_id;
     LVS_TRY(tokenizer_read(model_folder, config->vocabulary == VOCABULARY_TEXT, pad, &out->tokenizer, err));
     LVS_TRY(series_read(config, &out->set, err));
-    if (out->tokenizer.text_only) keep_written_characters(out);
+    if (out->tokenizer.text_only || config->head_rows == HEAD_ROWS_TEXT) keep_written_characters(out);
     enum lvs_status status = split_make(config, &out->set, &out->split, err);
     if (status != LVS_OK) series_free(&out->set);
     return status;

@@ -12,7 +12,14 @@ static void plan_add(struct plan *plan, const struct coordinator_action *action,
     }
     int32_t *counts = verdict == PLAN_RUN ? plan->n_run : verdict == PLAN_CUT ? plan->n_cut : plan->n_kept;
     counts[action->stage]++;
-    plan->rows[plan->n_rows++] = (struct plan_row){.trial = action->trial, .stage = action->stage, .verdict = verdict};
+    struct plan_row *row = &plan->rows[plan->n_rows++];
+    *row = (struct plan_row){.trial = action->trial, .stage = action->stage, .verdict = verdict};
+    if (verdict != PLAN_RUN) row->flops = coordinator_trial(plan->coordinator, action->trial)->price.counted;
+    if (verdict != PLAN_RUN) return;
+    struct trial_segment segment = coordinator_segment(plan->coordinator, action->trial);
+    row->from = segment.from;
+    row->until = segment.until;
+    row->flops = action->reserved;
 }
 
 /* Takes one event; *assigned is the trial that was sent out, or stays as it is. */
@@ -34,9 +41,11 @@ static enum lvs_status plan_finish_trial(struct plan *plan, int32_t trial, int32
     const struct trial *done = coordinator_trial(plan->coordinator, trial);
     struct record record;
     record_init(&record, done);
-    record.status = TRIAL_DONE;
-    record.flops_training = done->price.training;
-    record.flops_evaluation = done->price.evaluation;
+    struct trial_segment segment = coordinator_segment(plan->coordinator, trial);
+    record.status = segment.until > 0 ? TRIAL_PENDING : TRIAL_DONE;
+    record.steps_done = segment.until;
+    record.flops_training = segment.until > 0 ? segment.until * done->price.step : done->price.training;
+    record.flops_evaluation = segment.charged + segment.price - record.flops_training;
     struct coordinator_event came = {.kind = EVENT_RECORD, .record = &record};
     struct coordinator_event ready = {.kind = EVENT_WORKER_READY};
     LVS_TRY(plan_event(plan, &came, assigned, err));
@@ -62,7 +71,7 @@ static void plan_totals(struct plan *plan, const struct results *known) {
     __int128 total = known ? known->ledger.spent : 0;
     for (int32_t i = 0; i < plan->n_rows; i++) {
         struct plan_row *row = &plan->rows[i];
-        if (row->verdict == PLAN_RUN) total += coordinator_trial(plan->coordinator, row->trial)->price.counted;
+        if (row->verdict == PLAN_RUN) total += row->flops;
         row->total = total;
     }
 }

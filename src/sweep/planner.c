@@ -5,8 +5,13 @@
 #include "facts_internal.h"
 #include "lvsweep/grid.h"
 
+/* Rows of a step (batch · context · trials) beyond which a device gains nothing: 16 trials of 4 windows of 128. */
+#define PACK_AUTO_ROWS   8192
+#define PACK_AUTO_TRIALS 16
+
 void stage_points_free(struct stage_points *points) {
     free(points->trials);
+    free(points->values);
     *points = (struct stage_points){0};
 }
 
@@ -64,10 +69,15 @@ static enum lvs_status resolve_fill(const struct sweep_planner *planner, int32_t
     return LVS_OK;
 }
 
-/* On the CPU a pack gives the bits of its trials alone, and its width is nobody's business; elsewhere it is in the key.
- */
+/* Where a pack gives the bits of its trials alone its width is nobody's business; elsewhere it is in the key. */
 static bool packs_are_exact(const struct sweep_facts *facts) {
     return strcmp(facts->backend, "cpu") == 0;
+}
+
+/* pack = auto: as many as fill a device, where that changes no bit. A CPU is full with one trial. */
+static int32_t widest_pack(const struct config *config, const struct sweep_facts *facts) {
+    if (config->pack > 0) return config->pack;
+    return packs_are_exact(facts) && strcmp(facts->backend, "cpu") != 0 ? PACK_AUTO_TRIALS : 1;
 }
 
 static enum lvs_status point_make(const struct sweep_planner *planner, int32_t stage, const struct trial *best,
@@ -106,13 +116,42 @@ static enum lvs_status add_baselines(struct sweep_planner *planner, struct stage
         struct trial *trial = &points->trials[i];
         bool wanted = trial->settings.baselines >> BASELINE_UNTRAINED & 1;
         if (!wanted || !first_of_kind(planner, &trial->settings)) continue;
+        struct settings settings = trial->settings;
         int64_t price;
-        LVS_TRY(evaluation_price(planner->config, planner->facts, &trial->settings, false, &price, err));
+        narrow_second_pass(&settings);
+        LVS_TRY(evaluation_price(planner->config, planner->facts, &settings, false, &price, err));
         trial->baseline = 1;
+        trial->price.baseline = price;
         trial->price.evaluation += price;
         if (planner->config->count == COUNT_TRAINING_EVALUATION) trial->price.counted += price;
     }
     return LVS_OK;
+}
+
+/* The first pass's trial on the series of both: another evaluation of the same weights. */
+static enum lvs_status planner_second_pass(void *context, const struct trial *first, struct trial *out,
+                                           struct lvs_error *err) {
+    struct sweep_planner *planner = context;
+    struct strbuf text;
+    *out = *first;
+    out->baseline = 0;
+    narrow_second_pass(&out->settings);
+    out->settings.loss = 0; /* equal weights have equal losses: the coordinator hands them on */
+    LVS_TRY(trial_price_make(planner->config, planner->facts, &out->settings, &out->price, err));
+    strbuf_init(&text);
+    trial_key_text(planner->config, out, NULL, true, &text);
+    hash_bytes(text.text, text.length, out->eval_key);
+    strbuf_free(&text);
+    return LVS_OK;
+}
+
+/* Where the points lie in the grid, for rules that look along its axes. */
+static void take_axes(const struct grid_points *grid, struct stage_points *out) {
+    size_t n = (size_t)grid->n_points * (size_t)grid->n_axes;
+    out->n_axes = grid->n_axes;
+    out->values = memcpy(lvs_malloc(n * sizeof *out->values + 1), grid->values, n * sizeof *out->values);
+    for (int32_t a = 0; a < grid->n_axes && a < STAGE_AXES_MAX; a++)
+        lvs_copy(out->axis_name[a], sizeof out->axis_name[a], config_key_name(grid->axes[a]->key));
 }
 
 static enum lvs_status planner_points(void *context, int32_t stage, const struct trial *best, __int128 budget_left,
@@ -125,6 +164,7 @@ static enum lvs_status planner_points(void *context, int32_t stage, const struct
         status = point_make(planner, stage, best, budget_left, &grid.settings[i], &out->trials[i], err);
         out->n = i + 1;
     }
+    if (status == LVS_OK) take_axes(&grid, out);
     grid_points_free(&grid);
     if (status == LVS_OK) status = add_baselines(planner, out, err);
     if (status != LVS_OK) stage_points_free(out);
@@ -132,7 +172,7 @@ static enum lvs_status planner_points(void *context, int32_t stage, const struct
 }
 
 struct planner sweep_planner_make(struct sweep_planner *context) {
-    return (struct planner){.context = context, .stage_points = planner_points};
+    return (struct planner){.context = context, .stage_points = planner_points, .second_pass = planner_second_pass};
 }
 
 void coordinator_options_make(const struct config *config, const struct sweep_facts *facts, int32_t n_workers,
@@ -155,9 +195,14 @@ void coordinator_options_make(const struct config *config, const struct sweep_fa
         .count_evaluation = config->count == COUNT_TRAINING_EVALUATION,
         .retries = config->retries,
         .quarantine_after = config->quarantine_after,
-        .pack = config->pack > 0 ? config->pack : 1,
+        .pack = widest_pack(config, facts),
+        .pack_rows = config->pack > 0 ? 0 : PACK_AUTO_ROWS,
         .pack_spread = packs_are_exact(facts),
         .n_channel = facts->material.set.n_channel,
+        .stop_rule = (enum stop_rule)config->stop_rule,
+        .stop_factor = config->stop_factor,
+        .stop_min_steps = config->stop_min_steps,
+        .trend_skip = config->trend_skip,
     };
     lvs_copy(out->metric, sizeof out->metric, config->metric);
 }

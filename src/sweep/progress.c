@@ -1,5 +1,6 @@
 /* What a person sees while the sweep runs: one line that rewrites itself on a terminal, plain lines elsewhere. */
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "driver.h"
@@ -13,7 +14,8 @@ static double flops_done(const struct driver *driver) {
             continue;
         if (coordinator_record(driver->coordinator, progress->trial)->status != TRIAL_RUNNING) continue;
         const struct trial *trial = coordinator_trial(driver->coordinator, progress->trial);
-        done += (double)trial->price.step * progress->step;
+        int32_t charged = coordinator_segment(driver->coordinator, progress->trial).from; /* steps in `spent` */
+        if (progress->step > charged) done += (double)trial->price.step * (progress->step - charged);
     }
     return done;
 }
@@ -26,6 +28,39 @@ static void write_duration(double seconds, char out[32]) {
         snprintf(out, 32, "%dm%02d", whole / 60, whole % 60);
 }
 
+#define BAR_CELLS 20
+
+static int terminal_width(void) {
+    struct winsize size;
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 80;
+}
+
+/* Best of the last stage that has one, as `watch` shows it. */
+static void write_best(const struct driver *driver, char out[64]) {
+    const struct results *results = &driver->results;
+    out[0] = '\0';
+    for (int32_t stage = results->n_stages - 1; stage >= 0; stage--) {
+        struct best_choice best = results_best(results, stage, results->metric);
+        if (best.index < 0) continue;
+        snprintf(out, 64, "  best %.24s %.4g", results->metric, best.mean);
+        return;
+    }
+}
+
+static void draw(const struct driver *driver, double done, double all, const char *eta) {
+    char bar[BAR_CELLS + 1], best[64], line[256];
+    double share = all > 0 && done < all ? done / all : all > 0;
+    for (int i = 0; i < BAR_CELLS; i++)
+        bar[i] = i < (int)(share * BAR_CELLS) ? '#' : '.';
+    bar[BAR_CELLS] = '\0';
+    write_best(driver, best);
+    snprintf(line, sizeof line, "[%s] %3.0f %%  %d settled, %d open  ETA %s%s  %.3g FLOPs of %.3g", bar, 100 * share,
+             driver->n_settled, coordinator_open_trials(driver->coordinator), eta, best, done, all);
+    fprintf(stderr, "\r\033[K%.*s", terminal_width() - 1, line);
+    fflush(stderr);
+}
+
+/* The bar is of the stages begun so far: what later ones take is not known before their best is. */
 void progress_line(const struct driver *driver, bool last) {
     static double shown;
     static double flops_at_start = -1;
@@ -38,16 +73,12 @@ void progress_line(const struct driver *driver, bool last) {
         return;
     }
     const struct ledger *ledger = coordinator_ledger(driver->coordinator);
-    double done = flops_done(driver);
+    double done = flops_done(driver), all = (double)(ledger->spent + ledger->reserved);
     if (flops_at_start < 0) flops_at_start = done;
-    double open = (double)(ledger->spent + ledger->reserved) - done;
     double rate = (done - flops_at_start) / (now - driver->started + 1e-9);
     char eta[32] = "?";
-    if (rate > 0) write_duration(open / rate, eta);
-    fprintf(stderr, "\r\033[K%d trials open, %d settled, %.3g FLOPs of %.3g in this stage, ETA of the stage %s",
-            coordinator_open_trials(driver->coordinator), driver->n_settled, done,
-            (double)(ledger->spent + ledger->reserved), eta);
-    fflush(stderr);
+    if (rate > 0) write_duration((all - done) / rate, eta);
+    draw(driver, done, all, eta);
 }
 
 void progress_settled(const struct driver *driver, const struct trial *trial, const struct record *record) {

@@ -27,6 +27,16 @@ static void command_line(char *out, size_t capacity) {
         if (out[i] == '\0') out[i] = ' ';
 }
 
+/* The kernel's driver of rank 0's host; empty without one. What CUDA says of it is in each worker's line. */
+static void nvidia_driver(char *out, int capacity) {
+    FILE *file = fopen("/proc/driver/nvidia/version", "r");
+    out[0] = '\0';
+    if (!file) return;
+    if (!fgets(out, capacity, file)) out[0] = '\0';
+    fclose(file);
+    out[strcspn(out, "\n")] = '\0';
+}
+
 static enum lvs_status note_machine(struct driver *driver, struct lvs_error *err) {
     struct utsname system;
     char text[512], host[64];
@@ -38,6 +48,10 @@ static enum lvs_status note_machine(struct driver *driver, struct lvs_error *err
     }
     protocol_library(text, sizeof text);
     LVS_TRY(note_pair(driver, "mpi", text, err));
+    results_libraries(text, sizeof text);
+    LVS_TRY(note_pair(driver, "libraries", text, err));
+    nvidia_driver(text, (int)sizeof text);
+    LVS_TRY(note_pair(driver, "nvidia_driver", text, err));
     snprintf(text, sizeof text, "%d", protocol_size());
     LVS_TRY(note_pair(driver, "ranks", text, err));
     return note_pair(driver, "compiler", __VERSION__, err);

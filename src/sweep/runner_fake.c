@@ -108,18 +108,19 @@ static void fail_process(enum failure_kind kind) {
         pause();
 }
 
-/* Sleeps for the steps, saying where it is; false when a stop was asked for. */
-static bool fake_steps(const struct fake *fake, const struct trial *trial, int32_t n_steps,
+/* Sleeps for the steps (from, until], saying where it is; false when a stop was asked for. */
+static bool fake_steps(const struct fake *fake, const struct trial *trial, int32_t from, int32_t until,
                        const struct failure *failure, const struct runner_sink *sink) {
-    const int32_t slices = 10;
+    const int32_t slices = 10, n_steps = (int32_t)trial->settings.steps.value;
     for (int32_t slice = 0; slice < slices; slice++) {
-        double seconds = fake->step_seconds * n_steps / slices;
+        double seconds = fake->step_seconds * (until - from) / slices;
         if (seconds > 0)
             nanosleep(&(struct timespec){.tv_sec = (time_t)seconds, .tv_nsec = (long)(fmod(seconds, 1) * 1e9)}, NULL);
         if (failure && slice == slices / 2) fail_process(failure->kind);
-        double done = (slice + 1.0) / slices;
+        int32_t step = from + (int32_t)((until - from) * (slice + 1.0) / slices);
+        double done = (double)step / n_steps;
         struct progress progress = {.trial = trial->index,
-                                    .step = (int32_t)(n_steps * done),
+                                    .step = step,
                                     .n_steps = n_steps,
                                     .phase = PHASE_TRAINING,
                                     .loss = fake_loss(fake, &trial->settings, done)};
@@ -129,25 +130,28 @@ static bool fake_steps(const struct fake *fake, const struct trial *trial, int32
     return true;
 }
 
-static void fake_trial(const struct fake *fake, const struct trial *trial, int32_t attempt,
+/* Steps (from, until] of the trial, until 0 = to its end; it needs no checkpoint to know where it was. */
+static void fake_trial(const struct fake *fake, const struct trial *trial, int32_t from, int32_t until, int32_t attempt,
                        const struct runner_sink *sink) {
     int32_t n_steps = (int32_t)trial->settings.steps.value;
+    bool pauses = until > 0 && until < n_steps;
+    if (!pauses) until = n_steps;
     const struct failure *failure = failure_of(fake, trial->index, attempt);
     struct record record;
     record_init(&record, trial);
     record.start_time = clock_now();
-    bool whole = fake_steps(fake, trial, n_steps, failure, sink);
+    bool whole = fake_steps(fake, trial, from, until, failure, sink);
     record.end_time = clock_now();
     record.seconds = record.end_time - record.start_time;
     record.attempt = attempt;
     snprintf(record.device, sizeof record.device, "fake device");
     gethostname(record.host, sizeof record.host - 1);
-    record.status = whole ? TRIAL_DONE : TRIAL_INTERRUPTED;
-    record.steps_done = whole ? n_steps : 0;
+    record.status = !whole ? TRIAL_INTERRUPTED : pauses ? TRIAL_PENDING : TRIAL_DONE;
+    record.steps_done = whole ? until : from;
     if (whole) {
-        record.flops_training = trial->price.training;
-        record.flops_evaluation = trial->price.evaluation;
-        record.train_loss = fake_loss(fake, &trial->settings, 1);
+        record.flops_training = pauses ? until * trial->price.step : trial->price.training;
+        record.flops_evaluation = pauses ? 0 : trial->price.evaluation;
+        record.train_loss = fake_loss(fake, &trial->settings, (double)until / n_steps);
         record.val_loss.loss = record.val_loss.loss_masked = record.train_loss + 0.01;
     }
     if (failure && failure->kind == FAILURE_NAN) {
@@ -167,7 +171,7 @@ static enum lvs_status fake_run(void *state, const struct assignment *assignment
                                 struct lvs_error *err) {
     (void)err;
     for (int32_t i = 0; i < assignment->n_trials; i++)
-        fake_trial(state, &assignment->trials[i], assignment->attempt, sink);
+        fake_trial(state, &assignment->trials[i], assignment->from[i], assignment->until[i], assignment->attempt, sink);
     return LVS_OK;
 }
 

@@ -36,17 +36,20 @@ static enum lvs_status open_all(struct lora_runner *runner, struct lvs_error *er
         source.kept_rows = tokenizer->kept;
         source.n_kept = tokenizer->n_kept;
     }
-    return model_open(&runner->compute, &source, &runner->model, err);
+    LVS_TRY(model_open(&runner->compute, &source, &runner->model, err));
+    return lora_head_open(runner, err);
 }
 
 static void lora_close(void *state) {
     struct lora_runner *runner = state;
     for (int part = 0; part < SPLIT_COUNT; part++)
         if (runner->cache[part].filled) window_set_free(&runner->cache[part].windows);
-    if (runner->model) model_close(runner->model);
+    model_close(runner->text);
+    model_close(runner->model);
     if (runner->has_compute) compute_close(&runner->compute);
     if (runner->has_material) material_close(&runner->material);
-    free(runner->untrained_scores);
+    for (int part = 0; part < SPLIT_COUNT; part++)
+        free(runner->scores[part].score);
     free(runner);
 }
 
@@ -93,7 +96,8 @@ enum lvs_status lora_runner_windows(struct lora_runner *runner, const struct set
     cache->filled = false;
     LVS_TRY(material_windows(&runner->material, settings, part, &wanted.windows, &wanted.n_values, err));
     *cache = wanted;
-    return LVS_OK;
+    if (part != SPLIT_TRAIN || !runner->text) return LVS_OK;
+    return lora_head_localize(&runner->material.tokenizer, &cache->windows, err);
 }
 
 const struct runner runner_lora = {

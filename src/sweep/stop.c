@@ -11,6 +11,12 @@ static void on_signal(int number) {
     requested = 1;
 }
 
+void stop_remember(void) {
+    struct sigaction action = {.sa_handler = on_signal};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGUSR1, &action, NULL);
+}
+
 void stop_install(bool coordinates) {
     static const int signals[] = {SIGINT, SIGTERM, SIGUSR1};
     struct sigaction action = {.sa_handler = coordinates ? on_signal : SIG_IGN};

@@ -136,8 +136,11 @@ enum lvs_status placement_check_unique(const struct worker_hello *hellos, const 
                                        struct lvs_error *err);
 int32_t placement_threads(const struct config *config, int32_t local_count);
 
-/* All rows of an earlier run, in their order. */
-void coordinator_add_results(struct coordinator *coordinator, const struct results *known);
+/* ---- narrowing ---- */
+/* Series that the row's own pass is forecast on. */
+struct series_choice narrow_choice(const struct settings *settings);
+/* Turns settings of a first pass into those of the second; others stay as they are. */
+void narrow_second_pass(struct settings *settings);
 
 /* What a convention sees of a model and a trial; without `adapted` the bare model. */
 struct flops_shape flops_shape_of(const struct qwen2_config *model, int32_t vocabulary, const struct settings *settings,

@@ -9,17 +9,35 @@
 #include "lvsweep/train.h"
 #include "lvsweep/log.h"
 
+/* A launcher of another MPI than ours tells its number of processes, and we find one. */
+static enum lvs_status check_foreign_launcher(struct lvs_error *err) {
+    static const char *const sizes[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE"};
+    char library[256];
+    protocol_library(library, sizeof library);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        const char *size = getenv(sizes[i]);
+        if (size && atoi(size) > 1)
+            return lvs_fail(err, LVS_LAUNCH,
+                            "launch: %s processes each believe to be rank 0 of 1 (%s=%s): the mpirun that started them "
+                            "belongs to another MPI than lvsweep, which has %s. Start it with that one's mpirun "
+                            "(`which mpirun`, `module list`); lvsweep doctor shows more. Nothing was started (exit 7)",
+                            size, sizes[i], size, library);
+    }
+    return LVS_OK;
+}
+
 /* Under srun with the wrong MPI plugin every task believes to be alone and would run the whole sweep. */
 enum lvs_status sweep_check_launch(struct lvs_error *err) {
     const char *tasks = getenv("SLURM_STEP_NUM_TASKS");
-    if (protocol_size() == 1 && tasks && atoi(tasks) > 1)
+    if (protocol_size() > 1) return LVS_OK;
+    if (tasks && atoi(tasks) > 1)
         return lvs_fail(err, LVS_LAUNCH,
                         "launch: %s processes each believe to be rank 0 of 1 (SLURM step %s.%s has %s tasks). MPI and "
                         "srun do not meet. Try: srun --mpi=pmix lvsweep grid.ini, or mpirun lvsweep grid.ini; lvsweep "
                         "doctor shows more. Nothing was started (exit 7)",
                         tasks, getenv("SLURM_JOB_ID") ? getenv("SLURM_JOB_ID") : "?",
                         getenv("SLURM_STEP_ID") ? getenv("SLURM_STEP_ID") : "?", tasks);
-    return LVS_OK;
+    return check_foreign_launcher(err);
 }
 
 static enum lvs_status rename_old_output(const char *output, struct lvs_error *err) {
@@ -41,8 +59,12 @@ static enum lvs_status open_output(const struct sweep_options *options, struct p
     LVS_TRY(lock_take(output, options->break_lock, &out->lock, err));
     LVS_TRY(file_join(journal, output, RESULTS_JOURNAL, err));
     out->resumes = file_exists(journal);
-    if (out->resumes) return results_read(output, &out->known, err);
-    results_init(&out->known, output);
+    if (!out->resumes) {
+        results_init(&out->known, output);
+        return LVS_OK;
+    }
+    LVS_TRY(results_read(output, &out->known, err));
+    lost_steps_find(&out->known, (enum lost_mode)out->config->lost, &out->lost);
     return LVS_OK;
 }
 
@@ -100,6 +122,7 @@ enum lvs_status sweep_prepare(const struct sweep_options *options, struct prepar
 void prepared_free(struct prepared *prepared) {
     lock_release(&prepared->lock);
     results_free(&prepared->known);
+    lost_steps_free(&prepared->lost);
     sweep_facts_destroy(prepared->facts);
     config_destroy(prepared->config);
 }

@@ -44,7 +44,10 @@ static enum lvs_status note_run(struct driver *driver, struct lvs_error *err) {
     struct strbuf effective;
     strbuf_init(&effective);
     config_write(config, &effective);
+    static const char *const rules[] = {
+        [STOP_NONE] = "none", [STOP_HALVING] = "halving", [STOP_ASHA] = "asha", [STOP_MEDIAN] = "median"};
     struct journal_sweep sweep = {.version = LVSWEEP_VERSION,
+                                  .stop_rule = rules[config->stop_rule],
                                   .name = config->name,
                                   .metric = config->metric,
                                   .convention = config->convention,
@@ -176,6 +179,7 @@ static enum lvs_status run(struct driver *driver, struct setup *setup, int32_t l
                            const struct coordinator_action *actions, int32_t n_actions, struct lvs_error *err) {
     LVS_TRY(open_journal(driver, err));
     LVS_TRY(note_run(driver, err));
+    LVS_TRY(lost_steps_note(driver, driver->lost, err));
     LVS_TRY(provenance_note(driver, err));
     LVS_TRY(driver_carry_out(driver, actions, n_actions, err));
     LVS_TRY(journal_flush(driver->journal, err));
@@ -276,6 +280,7 @@ static enum lvs_status drive(struct driver *driver, const struct sweep_options *
     prepared_setup(options, prepared, &setup);
     driver->setup = &setup;
     driver->lock = &prepared->lock;
+    driver->lost = &prepared->lost;
     LVS_TRY(run(driver, &setup, local_index, local_count, actions, n_actions, err));
     *publish = true;
     link_best(driver);
@@ -349,11 +354,11 @@ enum lvs_status sweep_run(const struct sweep_options *options) {
     log_set_rank(protocol_size() > 1 ? protocol_rank() : -1);
     stop_install(coordinates);
     enum lvs_status status = sweep_check_launch(&err);
-    if (status == LVS_OK && !protocol_same_text(LVSWEEP_VERSION))
+    if (status == LVS_OK && !protocol_same_text(LVSWEEP_VERSION " " LVSWEEP_COMMIT))
         status = lvs_fail(&err, LVS_LAUNCH,
-                          "launch: the ranks run different versions of lvsweep; this one is %s. "
-                          "Install one version on all nodes",
-                          LVSWEEP_VERSION);
+                          "launch: the ranks run different versions of lvsweep; this one is %s %s. "
+                          "Install one version on all nodes. Nothing was started (exit 7)",
+                          LVSWEEP_VERSION, LVSWEEP_COMMIT);
     if (status == LVS_OK) status = coordinates ? run_as_coordinator(options, &err) : run_as_worker(&err);
     bool told = status == LVS_OK || status == LVS_FAILED_TRIALS || status == LVS_INTERRUPTED;
     if (!told && err.text[0]) fprintf(stderr, "%s\n", err.text);

@@ -15,7 +15,7 @@
 
 #include "lvsweep/fault.h"
 #include "lvsweep/log.h"
-#include "sweep_internal.h"
+#include "driver.h"
 
 /* Requests on the control socket, and what comes back. */
 struct helper_request {
@@ -138,6 +138,7 @@ enum lvs_status trainer_helper_start(struct lvs_error *err) {
         helper_loop(pair[1]);
         _exit(0);
     }
+    stop_remember();
     close(pair[1]);
     control = pair[0];
     return LVS_OK;
@@ -366,5 +367,6 @@ int trainer_main(int socket) {
     config_destroy(config);
     free((void *)setup.sets);
     free(message.payload);
+    strbuf_free(&trainer.inbox);
     return code;
 }

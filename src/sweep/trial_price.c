@@ -70,6 +70,17 @@ static enum lvs_status forecast_price(const struct config *config, struct sweep_
     return LVS_OK;
 }
 
+/* The bare model's greedy forecast of every series, by which `worst:n` chooses: part of measuring the bare model. */
+static enum lvs_status scoring_price(const struct config *config, struct sweep_facts *facts,
+                                     const struct settings *settings, enum split_part part, int64_t *out,
+                                     struct lvs_error *err) {
+    struct settings scoring = *settings;
+    scoring.samples = 1;
+    scoring.decimals = config->defaults.decimals;
+    struct flops_shape shape = flops_shape_of(&facts->model, facts->vocabulary, &scoring, false);
+    return forecast_price(config, facts, &scoring, &shape, part, facts->material.split.n[part], 0, out, err);
+}
+
 enum lvs_status evaluation_price(const struct config *config, struct sweep_facts *facts,
                                  const struct settings *settings, bool adapted, int64_t *out, struct lvs_error *err) {
     struct flops_shape shape = flops_shape_of(&facts->model, facts->vocabulary, settings, adapted);
@@ -82,29 +93,37 @@ enum lvs_status evaluation_price(const struct config *config, struct sweep_facts
             *out = add_capped(*out, price);
         }
         if (settings->forecast_on >> part & 1) {
-            int32_t n = material_n_forecasts(&facts->material, &settings->series, (enum split_part)part);
+            struct series_choice choice = narrow_choice(settings);
+            int32_t n = material_n_forecasts(&facts->material, &choice, (enum split_part)part);
             LVS_TRY(forecast_price(config, facts, settings, &shape, (enum split_part)part, n, 0, &price, err));
+            *out = add_capped(*out, price);
+            if (adapted || choice.worst <= 0) continue;
+            LVS_TRY(scoring_price(config, facts, settings, (enum split_part)part, &price, err));
             *out = add_capped(*out, price);
         }
     }
     return LVS_OK;
 }
 
+/* One evaluation of `every`. */
 static enum lvs_status periodic_price(const struct config *config, struct sweep_facts *facts,
                                       const struct settings *settings, int64_t *out, struct lvs_error *err) {
     *out = 0;
     if (settings->every <= 0 || !facts->has_material) return LVS_OK;
     struct flops_shape shape = flops_shape_of(&facts->model, facts->vocabulary, settings, true);
-    int64_t once;
-    if (settings->every_metric == EVERY_METRIC_LOSS) {
-        LVS_TRY(loss_price(config, facts, settings, &shape, SPLIT_VALIDATION, &once, err));
-    } else {
-        int32_t n = material_n_forecasts(&facts->material, &settings->every_series, SPLIT_VALIDATION);
-        LVS_TRY(
-            forecast_price(config, facts, settings, &shape, SPLIT_VALIDATION, n, settings->every_horizon, &once, err));
-    }
-    *out = multiply_capped(once, (int64_t)settings->steps.value / settings->every);
-    return LVS_OK;
+    if (settings->every_metric == EVERY_METRIC_LOSS)
+        return loss_price(config, facts, settings, &shape, SPLIT_VALIDATION, out, err);
+    int32_t n = material_n_forecasts(&facts->material, &settings->every_series, SPLIT_VALIDATION);
+    return forecast_price(config, facts, settings, &shape, SPLIT_VALIDATION, n, settings->every_horizon, out, err);
+}
+
+/* One validation loss at a rung. */
+static enum lvs_status rung_price(const struct config *config, struct sweep_facts *facts,
+                                  const struct settings *settings, int64_t *out, struct lvs_error *err) {
+    *out = 0;
+    if (config->stop_rule == STOP_NONE || !facts->has_material) return LVS_OK;
+    struct flops_shape shape = flops_shape_of(&facts->model, facts->vocabulary, settings, true);
+    return loss_price(config, facts, settings, &shape, SPLIT_VALIDATION, out, err);
 }
 
 enum lvs_status trial_price_make(const struct config *config, struct sweep_facts *facts,
@@ -112,12 +131,15 @@ enum lvs_status trial_price_make(const struct config *config, struct sweep_facts
     const struct flops_convention *convention = flops_convention_find(config->convention);
     if (!convention) return lvs_fail(err, LVS_USAGE, "no FLOP convention is called %s", config->convention);
     struct flops_shape shape = flops_shape_of(&facts->model, facts->vocabulary, settings, true);
-    int64_t once, periodic;
+    int64_t once;
+    out->baseline = 0; /* the planner's to add */
     LVS_TRY(evaluation_price(config, facts, settings, true, &once, err));
-    LVS_TRY(periodic_price(config, facts, settings, &periodic, err));
+    LVS_TRY(periodic_price(config, facts, settings, &out->periodic, err));
+    LVS_TRY(rung_price(config, facts, settings, &out->rung, err));
+    int64_t n_periodic = settings->every > 0 ? (int64_t)settings->steps.value / settings->every : 0;
     out->step = flops_training_step(convention, &shape, settings->batch, settings->context);
     out->training = multiply_capped(out->step, (int64_t)settings->steps.value);
-    out->evaluation = add_capped(once, periodic);
+    out->evaluation = add_capped(once, multiply_capped(out->periodic, n_periodic));
     bool counts = config->count == COUNT_TRAINING_EVALUATION;
     out->counted = counts ? add_capped(out->training, out->evaluation) : out->training;
     if (out->counted == INT64_MAX || out->evaluation == INT64_MAX)
@@ -143,8 +165,8 @@ enum lvs_status trial_extent_make(const struct config *config, struct sweep_fact
         *windows[part] = window_count(lengths->tokens[part], split->n[part], settings->context,
                                       part == SPLIT_TRAIN ? stride : settings->context, settings->padding);
         bool forecasts = settings->forecast_on >> part & 1;
-        out->n_forecasts[part] =
-            forecasts ? material_n_forecasts(material, &settings->series, (enum split_part)part) : 0;
+        struct series_choice choice = narrow_choice(settings);
+        out->n_forecasts[part] = forecasts ? material_n_forecasts(material, &choice, (enum split_part)part) : 0;
     }
     double tokens = 0;
     for (int32_t i = 0; i < split->n[SPLIT_TRAIN]; i++)

@@ -21,6 +21,7 @@ struct trainer_tables {
     int32_t *step;                               /* [n_trials] */
     float *learning_rate, *loss, *gradient_norm; /* [n_trials][table_stride] */
     float *params, *grads, *m, *v;               /* [n_trials][lora.stride] */
+    float *whole;                                /* [n_trials][whole.stride], NULL where params serve */
     float *scale, *dropout;                      /* [n_trials] */
     uint64_t *seed;                              /* [n_trials] */
     struct optimizer_settings *optimizer;        /* [n_trials] */
@@ -30,14 +31,18 @@ struct trainer_shape {
     int32_t n_trials, n_windows, context, batch;
     int32_t table_stride; /* the most steps of any trial, at least 1 */
     int64_t stride;       /* floats of an adapter */
+    int64_t whole_stride; /* of one with a head of all rows; 0 = params serve */
 };
 
 struct trainer {
     const struct compute *compute;
-    struct lora_layout lora;
+    struct lora_layout lora;  /* of what the steps train */
+    struct lora_layout whole; /* of what is read, written and evaluated: another one only with head_rows = text */
+    int32_t *kept;            /* [lora.n_vocabulary] rows of the whole head that are trained, NULL = all; owned */
     struct trainer_shape shape;
     struct trainer_tables tables;
-    struct adapters training, evaluation; /* the same parameters; evaluation without gradients and dropout */
+    struct adapters training;            /* what the steps train */
+    struct adapters trained, evaluation; /* without gradients and dropout: as they train, and whole */
     struct pass *pass;
     struct trainer_trial *trials; /* [n_trials], owned */
     int32_t *active, n_active;    /* trials in the pass now, by slot; active [n_trials] owned */
@@ -57,6 +62,13 @@ void tables_release(const struct compute *compute, struct trainer_tables *tables
 /* ---- trainer.c ---- */
 
 double trainer_clock(void); /* seconds, monotonic */
+
+/* ---- trainer_rows.c ---- */
+
+/* Trial k's whole adapter on the device: its LoRA matrices and the head's kept rows from what is trained, and back.
+ * Nothing where params serve as both. */
+void whole_scatter(const struct trainer *trainer, int32_t k);
+void whole_gather(const struct trainer *trainer, int32_t k);
 
 /* ---- adapter_compact.c ---- */
 

@@ -201,11 +201,28 @@ enum lvs_status trainer_run(struct trainer *trainer, int32_t until, bool (*stop)
 /* ---- reading and writing ---- */
 
 const struct lora_layout *trainer_lora(const struct trainer *trainer) {
-    return &trainer->lora;
+    return &trainer->whole;
 }
 
 const struct adapters *trainer_adapters(struct trainer *trainer) {
+    for (int32_t k = 0; k < trainer->shape.n_trials; k++)
+        whole_scatter(trainer, k);
     return &trainer->evaluation;
+}
+
+const struct adapters *trainer_trained(struct trainer *trainer, const struct lora_layout **layout) {
+    *layout = &trainer->lora;
+    return &trainer->trained;
+}
+
+enum lvs_status trainer_batch(struct trainer *trainer, int32_t k, int32_t step, int32_t *windows,
+                              struct lvs_error *err) {
+    const struct compute *compute = trainer->compute;
+    const int64_t row = (int64_t)k * trainer->shape.table_stride + step;
+    assert(step >= 0 && step < trainer->trials[k].n_steps);
+    compute->backend->download(compute->device, windows, trainer->tables.order + row * trainer->shape.batch,
+                               (size_t)trainer->shape.batch * sizeof *windows);
+    return compute->backend->synchronize(compute->device, err);
 }
 
 int32_t trainer_step(const struct trainer *trainer, int32_t k) {
@@ -237,14 +254,16 @@ enum lvs_status trainer_curves(struct trainer *trainer, int32_t k, float *loss, 
 
 enum lvs_status trainer_read_adapter(struct trainer *trainer, int32_t k, float *params, struct lvs_error *err) {
     const struct compute *compute = trainer->compute;
-    compute->backend->download(compute->device, params, trainer->tables.params + k * trainer->lora.stride,
-                               (size_t)trainer->lora.stride * sizeof *params);
+    whole_scatter(trainer, k);
+    compute->backend->download(compute->device, params, trainer->evaluation.params + k * trainer->whole.stride,
+                               (size_t)trainer->whole.stride * sizeof *params);
     return compute->backend->synchronize(compute->device, err);
 }
 
 enum lvs_status trainer_write_adapter(struct trainer *trainer, int32_t k, const float *params, struct lvs_error *err) {
     const struct compute *compute = trainer->compute;
-    compute->backend->upload(compute->device, trainer->tables.params + k * trainer->lora.stride, params,
-                             (size_t)trainer->lora.stride * sizeof *params);
+    compute->backend->upload(compute->device, trainer->evaluation.params + k * trainer->whole.stride, params,
+                             (size_t)trainer->whole.stride * sizeof *params);
+    whole_gather(trainer, k);
     return compute->backend->synchronize(compute->device, err);
 }

@@ -48,15 +48,27 @@ static enum lvs_status check_options(const struct trainer_options *options, stru
 
 /* ---- what the steps read ---- */
 
-static struct lora_layout pack_lora(const struct trainer_options *options) {
+static struct lora_layout pack_lora(const struct trainer_options *options, const struct model *model) {
     int32_t rank = 0;
     for (int32_t k = 0; k < options->n_trials; k++)
         if (options->trials[k]->settings.lora_rank > rank) rank = options->trials[k]->settings.lora_rank;
     const struct settings *settings = &options->trials[0]->settings;
     struct lora_layout lora;
-    lora_layout_make(model_config(options->model), model_vocabulary(options->model), settings->lora_targets,
-                     lora_padded_rank(rank), settings->head, &lora);
+    lora_layout_make(model_config(model), model_vocabulary(model), settings->lora_targets, lora_padded_rank(rank),
+                     settings->head, &lora);
     return lora;
+}
+
+static const struct model *whole_model(const struct trainer_options *options) {
+    return options->whole ? options->whole : options->model;
+}
+
+static void make_layouts(struct trainer *trainer, const struct trainer_options *options) {
+    trainer->lora = pack_lora(options, options->model);
+    trainer->whole = pack_lora(options, whole_model(options));
+    if (!options->whole) return;
+    const size_t bytes = (size_t)trainer->lora.n_vocabulary * sizeof *trainer->kept;
+    trainer->kept = memcpy(lvs_malloc(bytes), options->kept, bytes);
 }
 
 static void upload(const struct trainer *trainer, void *target, const void *source, size_t bytes) {
@@ -117,8 +129,9 @@ static void upload_trial_constants(const struct trainer *trainer, int32_t k) {
 static enum lvs_status start_adapter(struct trainer *trainer, const struct trainer_options *options, int32_t k,
                                      struct lvs_error *err) {
     if (options->start && options->start[k]) return trainer_write_adapter(trainer, k, options->start[k], err);
-    float *params = lvs_calloc((size_t)trainer->lora.stride, sizeof *params);
-    enum lvs_status status = lora_init(options->model, &trainer->lora, &trainer->trials[k].trial.settings, params, err);
+    float *params = lvs_calloc((size_t)trainer->whole.stride, sizeof *params);
+    enum lvs_status status =
+        lora_init(whole_model(options), &trainer->whole, &trainer->trials[k].trial.settings, params, err);
     if (status == LVS_OK) status = trainer_write_adapter(trainer, k, params, err);
     free(params);
     return status;
@@ -140,9 +153,12 @@ static void make_views(struct trainer *trainer) {
         .seed = tables->seed,
         .step = tables->step,
     };
-    trainer->evaluation = trainer->training;
-    trainer->evaluation.grads = NULL;
-    trainer->evaluation.dropout = NULL;
+    trainer->trained = trainer->training;
+    trainer->trained.grads = NULL;
+    trainer->trained.dropout = NULL;
+    trainer->evaluation = trainer->trained;
+    trainer->evaluation.params = tables->whole ? tables->whole : tables->params;
+    trainer->evaluation.stride = trainer->whole.stride;
 }
 
 static void make_trials(struct trainer *trainer, const struct trainer_options *options) {
@@ -157,6 +173,7 @@ static void make_trials(struct trainer *trainer, const struct trainer_options *o
         .batch = first->batch,
         .table_stride = 1,
         .stride = trainer->lora.stride,
+        .whole_stride = trainer->kept && first->head != HEAD_FROZEN ? trainer->whole.stride : 0,
     };
     for (int32_t k = 0; k < n; k++) {
         struct trainer_trial *mine = &trainer->trials[k];
@@ -194,7 +211,7 @@ enum lvs_status trainer_create(const struct trainer_options *options, struct tra
     LVS_TRY(check_options(options, err));
     struct trainer *trainer = lvs_calloc(1, sizeof *trainer);
     trainer->compute = model_compute(options->model);
-    trainer->lora = pack_lora(options);
+    make_layouts(trainer, options);
     trainer->chunk_steps = 1;
     trainer->asked = trainer_clock();
     make_trials(trainer, options);
@@ -218,6 +235,7 @@ void trainer_destroy(struct trainer *trainer) {
     }
     free(trainer->trials);
     free(trainer->active);
+    free(trainer->kept);
     free(trainer);
 }
 

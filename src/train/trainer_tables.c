@@ -10,7 +10,7 @@ struct table_row {
     size_t size;   /* bytes an element */
 };
 
-#define TABLE_ROWS 15
+#define TABLE_ROWS 16
 #define TABLE(name, text, elements)                                                         \
     (struct table_row) {                                                                    \
         .what = text, .member = offsetof(struct trainer_tables, name), .count = (elements), \
@@ -33,6 +33,7 @@ static void table_rows(const struct trainer_shape *shape, struct table_row rows[
     *row++ = TABLE(grads, "the adapters' gradients", floats);
     *row++ = TABLE(m, "Adam's first moments", floats);
     *row++ = TABLE(v, "Adam's second moments", floats);
+    *row++ = TABLE(whole, "the adapters with all rows of the head", n * shape->whole_stride);
     *row++ = TABLE(scale, "the adapters' scales", n);
     *row++ = TABLE(dropout, "the dropout probabilities", n);
     *row++ = TABLE(seed, "the dropout seeds", n);
@@ -59,6 +60,7 @@ enum lvs_status tables_allocate(const struct compute *compute, const struct trai
     *tables = (struct trainer_tables){0};
     for (int i = 0; i < TABLE_ROWS; i++) {
         size_t bytes = (size_t)rows[i].count * rows[i].size;
+        if (bytes == 0) continue;
         enum lvs_status status =
             compute->backend->allocate(compute->device, bytes, table_pointer(tables, &rows[i]), err);
         if (status == LVS_OK) continue;

@@ -31,7 +31,9 @@ loss = yes
 
 
 def folder():
-    return pathlib.Path(tempfile.mkdtemp(prefix="lvsweep-test-"))
+    """A folder of this test alone; only its own test removes it."""
+    name = pathlib.Path(sys.argv[0]).stem.removeprefix("test_") or "test"
+    return pathlib.Path(tempfile.mkdtemp(prefix=f"lvsweep-{name}-"))
 
 
 def command(ranks, *arguments):

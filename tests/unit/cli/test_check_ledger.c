@@ -102,14 +102,91 @@ static int teardown(void **state) {
 }
 
 /* Problems found in what was noted. */
-static int32_t problems_of(struct fixture *f, bool with_evaluation) {
-    struct config config = {.count = with_evaluation ? COUNT_TRAINING_EVALUATION : COUNT_TRAINING};
+static int32_t problems_under(struct fixture *f, bool with_evaluation, enum lost_mode lost) {
+    struct config config = {.count = with_evaluation ? COUNT_TRAINING_EVALUATION : COUNT_TRAINING, .lost = lost};
     struct check check = {.output = f->folder, .config = &config};
     ASSERT_OK(journal_close(f->journal, &f->err));
     ASSERT_OK(results_read(f->folder, &check.results, &f->err));
     int32_t problems = check_ledger(&check);
     results_free(&check.results);
     return problems;
+}
+
+static int32_t problems_of(struct fixture *f, bool with_evaluation) {
+    return problems_under(f, with_evaluation, LOST_REPORT);
+}
+
+/* A record of `counted` FLOPs and its settlement; rung >= 0: a pause there between the two. */
+static void note_settled(struct fixture *f, int32_t index, int32_t status, int64_t counted, int32_t rung,
+                         int64_t charged, int64_t lost) {
+    const struct trial trial = trial_of(index, 60);
+    struct record record;
+    record_init(&record, &trial);
+    record.status = status;
+    record.flops_training = counted;
+    record.flops_lost = lost;
+    struct journal_event came = journal_event_make(JOURNAL_RECORD), settle = journal_event_make(JOURNAL_SETTLE);
+    struct journal_event paused = journal_event_make(JOURNAL_RUNG);
+    came.index = settle.index = paused.index = index;
+    came.record = &record;
+    paused.step = rung;
+    paused.status = RUNG_WAITS;
+    paused.value = 1;
+    paused.flops = counted;
+    paused.text = "";
+    settle.flops = charged;
+    settle.lost = lost;
+    note(f, came);
+    if (rung >= 0) note(f, paused);
+    note(f, settle);
+}
+
+static void note_again(struct fixture *f, int32_t index, int64_t flops) {
+    struct journal_event again = journal_event_make(JOURNAL_ADMITTED);
+    again.index = index;
+    again.flops = flops;
+    note(f, again);
+}
+
+/* A death that cost 11, charged; then the whole trial, with 5 repeated on the way: 60 + 5. */
+static void lost_steps(struct fixture *f) {
+    note_run(f, 200);
+    note_admitted(f, 0, 70);
+    note_settled(f, 0, TRIAL_PENDING, 0, -1, 11, 11);
+    note_again(f, 0, 70);
+    note_settled(f, 0, TRIAL_DONE, 60, -1, 65, 5);
+}
+
+static void test_lost_steps_are_charged(void **state) {
+    lost_steps(*state);
+    assert_int_equal(problems_under(*state, false, LOST_CHARGE), 0);
+}
+
+static void test_lost_steps_are_only_reported(void **state) {
+    lost_steps(*state);
+    assert_int_equal(problems_under(*state, false, LOST_REPORT), 2);
+}
+
+/* Each settlement takes what its record counts beyond the rung before. */
+static void race(struct fixture *f, int64_t second) {
+    note_run(f, 100);
+    note_admitted(f, 0, 20);
+    note_settled(f, 0, TRIAL_PENDING, 20, 2, 20, 0);
+    note_again(f, 0, 25);
+    note_settled(f, 0, TRIAL_INTERRUPTED, 30, -1, 0, 0);
+    note_again(f, 0, 25);
+    note_settled(f, 0, TRIAL_PENDING, 45, 5, second, 0);
+    note_settled(f, 0, TRIAL_STOPPED, 45, -1, 0, 0);
+}
+
+static void test_rungs(void **state) {
+    race(*state, 25);
+    assert_int_equal(problems_of(*state, false), 0);
+}
+
+static void test_rung_charged_wrongly(void **state) {
+    race(*state, 24);
+    assert_int_equal(problems_of(*state, false), 1);
 }
 
 static void test_good(void **state) {
@@ -164,6 +241,10 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_cap_passed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_charge_is_not_the_record, setup, teardown),
         cmocka_unit_test_setup_teardown(test_evaluation_counts, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lost_steps_are_charged, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lost_steps_are_only_reported, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_rungs, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_rung_charged_wrongly, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_journal, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,6 +7,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -299,11 +300,31 @@ static void adapters_at_true_widths(void **state) {
                          flops_forward(flops_convention_at(c), &untargeted, 1, 64));
 }
 
-static void evaluation_counts_the_last_batch_at_its_size(void **state) {
+/* The formulas hold for B and C too, which then count nothing. */
+static struct flops_convention priced_convention(int index) {
+    struct flops_convention convention = *flops_convention_at(index);
+    convention.evaluation_free = false;
+    return convention;
+}
+
+static void evaluation_is_free_under_b_and_c(void **state) {
     (void)state;
     struct flops_shape shape = half_billion(8);
     for (int c = 0; c < 4; c++) {
         const struct flops_convention *convention = flops_convention_at(c);
+        bool counts = c < 2;
+        assert_int_equal(convention->evaluation_free, !counts);
+        assert_int_equal(flops_evaluation(convention, &shape, 10, 4, 128) > 0, counts);
+        assert_int_equal(flops_generation(convention, &shape, 50, 20, true) > 0, counts);
+        assert_int_equal(flops_generation(convention, &shape, 50, 20, false) > 0, counts);
+    }
+}
+
+static void evaluation_counts_the_last_batch_at_its_size(void **state) {
+    (void)state;
+    struct flops_shape shape = half_billion(8);
+    for (int c = 0; c < 4; c++) {
+        struct flops_convention priced = priced_convention(c), *convention = &priced;
         assert_int_equal(flops_evaluation(convention, &shape, 10, 4, 128),
                          2 * flops_forward(convention, &shape, 4, 128) + flops_forward(convention, &shape, 2, 128));
         assert_int_equal(flops_evaluation(convention, &shape, 0, 4, 128), 0);
@@ -323,7 +344,7 @@ static void generation_is_the_sum_of_its_passes(void **state) {
     (void)state;
     struct flops_shape shape = half_billion(8);
     for (int c = 0; c < 4; c++) {
-        const struct flops_convention *convention = flops_convention_at(c);
+        struct flops_convention priced = priced_convention(c), *convention = &priced;
         int64_t cached = 0, repeated = 0;
         struct flops_terms terms;
         convention->forward(&shape, 1, 50, false, &terms);
@@ -337,6 +358,9 @@ static void generation_is_the_sum_of_its_passes(void **state) {
         assert_int_equal(flops_generation(convention, &shape, 50, 20, true), cached);
         assert_int_equal(flops_generation(convention, &shape, 50, 20, false), repeated);
         assert_true(cached < repeated);
+        convention->forward(&shape, 1, 50, false, &terms); /* 32 samples share the prompt's pass */
+        assert_int_equal(flops_generation_samples(convention, &shape, 50, 20, 32),
+                         32 * (cached - sum_of_terms(&terms)) + sum_of_terms(&terms));
         /* a row that attends to one key is a forward of one token */
         convention->decode(&shape, 1, 1, &terms);
         int64_t row = sum_of_terms(&terms);
@@ -364,9 +388,57 @@ static void sums_saturate(void **state) {
             assert_int_equal(flops_forward(flops_convention_at(c), &shape, 1 << 20, contexts[i]), INT64_MAX);
             assert_int_equal(flops_training_step(flops_convention_at(c), &shape, 1 << 20, contexts[i]), INT64_MAX);
         }
-        assert_int_equal(flops_evaluation(flops_convention_at(c), &shape, INT64_MAX, 4, 512), INT64_MAX);
-        assert_int_equal(flops_generation(flops_convention_at(c), &shape, INT64_C(1) << 50, 10, false), INT64_MAX);
+        struct flops_convention priced = priced_convention(c);
+        assert_int_equal(flops_evaluation(&priced, &shape, INT64_MAX, 4, 512), INT64_MAX);
+        assert_int_equal(flops_generation(&priced, &shape, INT64_C(1) << 50, 10, false), INT64_MAX);
     }
+}
+
+/* What the reports printed: rows in order, bounds around the printed number, and which of them the formulas meet. */
+static void published_rows(void **state) {
+    (void)state;
+    const struct flops_published *row;
+    char met[64] = "";
+    int32_t n = 0;
+    for (; (row = flops_published_at(n)); n++) {
+        double printed = 0, least = row->least, most = row->most;
+        bool logarithm = sscanf(row->printed, "10^%lf", &printed) == 1;
+        assert_true(logarithm || sscanf(row->printed, "%lf %%", &printed) == 1);
+        double percent = logarithm ? pow(10, printed - 15) : printed;
+        assert_true(least < percent && percent < most && most / least < 1.08);
+        if (logarithm) assert_true(fabs(log10(least) + 15 - printed + 0.005) < 1e-5);
+        assert_non_null(flops_convention_find(row->convention));
+        met[n] = flops_published_met(row) ? '+' : '-';
+        assert_true(fabs(flops_published_deviation(row, (least + most) / 2)) < 1e-9);
+    }
+    assert_null(flops_published_at(-1));
+    assert_string_equal(met, "+++++++-++++-++++++++-");
+}
+
+static void published_figures(void **state) {
+    (void)state;
+    static const struct {
+        const char *report, *what;
+        double percent;
+    } exact[] = {
+        {"A", "600 steps, context 512, rank 4", 4.22252212788},
+        {"A", "6000 steps, context 768, rank 8", 62.2466794675},
+        {"A", "300 sequences, untrained, context 512", 0.1689008851152},
+        {"B", "18 points of 2000 steps, context 128", 51.53},
+        {"B", "everything", 103.03},
+        {"C", "everything", 81.46},
+        {"D", "5000 steps, context 512, rank 4", 11.73},
+    };
+    for (size_t i = 0; i < sizeof exact / sizeof *exact; i++) {
+        const struct flops_published *row = NULL;
+        for (int32_t k = 0; (row = flops_published_at(k)); k++)
+            if (strcmp(row->report, exact[i].report) == 0 && strcmp(row->what, exact[i].what) == 0) break;
+        assert_non_null(row);
+        assert_true(fabs(flops_published_percent(row) - exact[i].percent) < 0.005);
+    }
+    const struct flops_published *grid = flops_published_at(7); /* report B's: any of its ranks, one context */
+    assert_true(flops_published_covers(grid, 2, 128) && flops_published_covers(grid, 8, 128));
+    assert_false(flops_published_covers(grid, 16, 128) || flops_published_covers(grid, 2, 512));
 }
 
 int main(void) {
@@ -383,10 +455,13 @@ int main(void) {
         cmocka_unit_test(thirteen_tokens),
         cmocka_unit_test(report_d_under_table1),
         cmocka_unit_test(adapters_at_true_widths),
+        cmocka_unit_test(evaluation_is_free_under_b_and_c),
         cmocka_unit_test(evaluation_counts_the_last_batch_at_its_size),
         cmocka_unit_test(generation_is_the_sum_of_its_passes),
         cmocka_unit_test(generation_under_table1),
         cmocka_unit_test(sums_saturate),
+        cmocka_unit_test(published_rows),
+        cmocka_unit_test(published_figures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,7 +15,10 @@ static void synthetic_trial(const struct synthetic_grid *grid, int32_t stage, in
     out->settings.learning_rate = 1e-4;
     out->settings.seed = grid->key_base + point; /* settings differ: no averaging over seeds wanted */
     out->settings.weight_decay = stage * 1000.0 + point;
-    out->price.step = grid->price / 100;
+    out->settings.narrow_first = grid->narrow_first;
+    out->settings.narrow_then = grid->narrow_then;
+    out->settings.steps = (struct amount){.unit = AMOUNT_COUNT, .value = SYNTHETIC_STEPS};
+    out->price.step = grid->price * (1 + point % 7) / SYNTHETIC_STEPS;
     out->price.training = out->price.counted = grid->price * (1 + point % 7);
     unsigned long long id = ((unsigned long long)(unsigned)grid->key_base << 40) + ((unsigned long long)stage << 32) +
                             (unsigned long long)point;
@@ -37,8 +40,19 @@ static enum lvs_status synthetic_points(void *context, int32_t stage, const stru
     return LVS_OK;
 }
 
+static enum lvs_status synthetic_second_pass(void *context, const struct trial *first, struct trial *out,
+                                             struct lvs_error *err) {
+    (void)context, (void)err;
+    *out = *first;
+    out->settings.series.first = first->settings.narrow_first + first->settings.narrow_then;
+    out->settings.narrow_first = out->settings.narrow_then = 0;
+    out->eval_key[0] = out->eval_key[0] == 'f' ? 'e' : 'f';
+    out->eval_key[1] = '-';
+    return LVS_OK;
+}
+
 struct planner synthetic_planner(struct synthetic_grid *grid) {
-    return (struct planner){.context = grid, .stage_points = synthetic_points};
+    return (struct planner){.context = grid, .stage_points = synthetic_points, .second_pass = synthetic_second_pass};
 }
 
 struct coordinator *simulation_coordinator(const struct planner *planner, int32_t n_stages, int32_t n_workers,
@@ -115,7 +129,10 @@ static enum lvs_status give(struct simulation *s, struct under_way *way, const s
         if (action->kind == ACTION_SETTLED) note_settled(s, action->trial);
         if (action->kind == ACTION_RETRY) s->n_retries++;
         if (action->kind == ACTION_GIVE_UP) s->gave_up = true;
-        if (action->kind == ACTION_SETTLED || action->kind == ACTION_RETRY) note_charge(s, action);
+        if (action->kind == ACTION_PAUSED) s->n_paused++;
+        if (action->kind == ACTION_RUNG && action->rung->verdict == RUNG_STOPPED) s->n_stopped++;
+        if (action->kind == ACTION_SETTLED || action->kind == ACTION_RETRY || action->kind == ACTION_PAUSED)
+            note_charge(s, action);
         if (action->kind != ACTION_ASSIGN) continue;
         if (way->trial[action->worker] >= 0 || way->lost[action->worker]) s->unknown_assignment = true;
         way->trial[action->worker] = action->trials[0];
@@ -129,14 +146,24 @@ static enum lvs_status give(struct simulation *s, struct under_way *way, const s
     return LVS_OK;
 }
 
+/* Curves cross: what leads early need not lead late. */
+double synthetic_loss(const struct trial *trial, int32_t step) {
+    double late = (double)((trial->settings.seed * 37) % 97) / 100,
+           early = (double)((trial->settings.seed * 59) % 97) / 10;
+    return 1.0 + late + early / (1 + step);
+}
+
 static struct record outcome(struct simulation *s, int32_t worker, int32_t index, bool *transient) {
     const struct trial *trial = coordinator_trial(s->coordinator, index);
     struct record record;
     record_init(&record, trial);
     *transient = false;
-    record.status = TRIAL_DONE;
-    record.flops_training = trial->price.training;
-    record.val_loss.loss = 1.0 + (double)(trial->settings.seed % 97) / 100;
+    struct trial_segment segment = coordinator_segment(s->coordinator, index);
+    record.status = segment.until > 0 ? TRIAL_PENDING : TRIAL_DONE;
+    record.steps_done = segment.until > 0 ? segment.until : SYNTHETIC_STEPS;
+    record.flops_training = segment.until > 0 ? segment.until * trial->price.step : trial->price.training;
+    if (!coordinator_evaluate_only(s->coordinator, index) || trial->settings.narrow_first > 0)
+        record.val_loss.loss = synthetic_loss(trial, record.steps_done);
     if (worker < s->bad_workers || rng_uniform(&s->rng) < s->death_rate) {
         record.status = TRIAL_FAILED;
         *transient = true;
@@ -144,7 +171,9 @@ static struct record outcome(struct simulation *s, int32_t worker, int32_t index
         record.flops_lost = trial->price.step;
     } else if (rng_uniform(&s->rng) < s->diverge_rate) {
         record.status = TRIAL_DIVERGED;
-        record.flops_training = trial->price.training / 3;
+        record.steps_done = segment.from;
+        record.flops_training =
+            segment.from * trial->price.step + (record.flops_training - segment.from * trial->price.step) / 3;
     }
     return record;
 }
@@ -195,6 +224,8 @@ bool simulation_run(struct simulation *s, struct lvs_error *err) {
 void simulation_hand_over(struct simulation *to, const struct simulation *from, int32_t index) {
     struct result_row row = {.trial = *coordinator_trial(from->coordinator, index),
                              .record = *coordinator_record(from->coordinator, index)};
+    const struct rung_list *rungs = coordinator_rungs(from->coordinator, index);
+    row.rungs = *rungs;
     if (index < from->settled_capacity) row.charged = from->row_charged[index];
     coordinator_add_row(to->coordinator, &row);
     make_room(to, index);

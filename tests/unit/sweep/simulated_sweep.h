@@ -4,12 +4,17 @@
 #include "lvsweep/rng.h"
 #include "lvsweep/sweep.h"
 
+#define SYNTHETIC_STEPS 100
+
 struct synthetic_grid {
-    int32_t points[4]; /* per stage */
-    int64_t price;     /* of the cheapest trial; point i costs price · (1 + i mod 7) */
-    int32_t key_base;  /* trials of different bases have different keys */
-    bool shared_first; /* the first point of every later stage equals the best trial */
+    int32_t points[4];                 /* per stage */
+    int64_t price;                     /* of the cheapest trial; point i costs price · (1 + i mod 7) */
+    int32_t key_base;                  /* trials of different bases have different keys */
+    bool shared_first;                 /* the first point of every later stage equals the best trial */
+    int32_t narrow_first, narrow_then; /* of every point; 0 = none */
 };
+/* Of a trial after so many steps. */
+double synthetic_loss(const struct trial *trial, int32_t step);
 struct planner synthetic_planner(struct synthetic_grid *grid);
 
 struct simulation {
@@ -26,6 +31,7 @@ struct simulation {
     int64_t *row_charged;   /* [settled_capacity] by trial */
     __int128 spent_before;  /* by earlier runs that were handed over */
     __int128 charged, lost; /* added up from the actions, as the journal is */
+    int64_t n_paused, n_stopped;
     bool gave_up, unequal_ledgers, over_cap, double_settled, unknown_assignment;
     bool *settled; /* [capacity] */
     int32_t settled_capacity;
@@ -39,6 +45,6 @@ void simulation_hand_over(struct simulation *to, const struct simulation *from, 
 void simulation_free(struct simulation *simulation);
 struct coordinator *simulation_coordinator(const struct planner *planner, int32_t n_stages, int32_t n_workers,
                                            double cap, int32_t retries);
-/* The same with more to choose; n_stages, n_workers, flops_cap, lost, retries, quarantine_after and pack are used. */
+/* The same with more to choose: all but shares, from_best, over, n_channel and metric are used. */
 struct coordinator *simulation_coordinator_with(const struct planner *planner,
                                                 const struct coordinator_options *wanted);

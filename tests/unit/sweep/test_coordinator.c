@@ -69,8 +69,9 @@ static void test_packs_spread_over_workers(void **state) {
     static const struct {
         int32_t workers;
         bool spread;
-        int32_t assignments;
-    } cases[] = {{1, true, 2}, {3, true, 5}, {9, true, 9}, {9, false, 2}};
+        int32_t assignments, rows; /* rows: most of a step; a trial has 512 */
+    } cases[] = {{1, true, 2, 0},    {3, true, 5, 0},    {9, true, 9, 0},   {9, false, 2, 0},  {1, true, 2, 8192},
+                 {1, true, 5, 1535}, {3, true, 6, 1024}, {1, true, 9, 256}, {2, true, 4, 2048}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct synthetic_grid grid = {.points = {9}, .price = 10};
         struct planner planner = synthetic_planner(&grid);
@@ -81,6 +82,7 @@ static void test_packs_spread_over_workers(void **state) {
                                               .stage_share = share,
                                               .stage_from_best = from_best,
                                               .pack = 7,
+                                              .pack_rows = cases[i].rows,
                                               .pack_spread = cases[i].spread,
                                               .n_channel = 1,
                                               .metric = "val_loss"};
@@ -133,8 +135,7 @@ static void test_resume_runs_only_what_is_missing(void **state) {
     run_whole(&first);
     struct simulation second = {.coordinator = simulation_coordinator(&planner, 1, 4, 600, 0), .n_workers = 4};
     for (int32_t i = 0; i < coordinator_n_trials(first.coordinator); i++)
-        coordinator_add_known(second.coordinator, coordinator_trial(first.coordinator, i),
-                              coordinator_record(first.coordinator, i));
+        simulation_hand_over(&second, &first, i);
     run_whole(&second);
     assert_int_equal(first.n_records + second.n_records, whole.n_records);
     assert_true(coordinator_ledger(second.coordinator)->spent == coordinator_ledger(whole.coordinator)->spent);
@@ -156,8 +157,7 @@ static void test_changed_grid_keeps_charges(void **state) {
     run_whole(&first);
     struct simulation second = {.coordinator = simulation_coordinator(&new_planner, 1, 1, 1000, 0), .n_workers = 1};
     for (int32_t i = 0; i < 3; i++)
-        coordinator_add_known(second.coordinator, coordinator_trial(first.coordinator, i),
-                              coordinator_record(first.coordinator, i));
+        simulation_hand_over(&second, &first, i);
     run_whole(&second);
     const struct ledger *ledger = coordinator_ledger(second.coordinator);
     assert_true(ledger->outside == 600);

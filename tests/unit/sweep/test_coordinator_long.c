@@ -38,6 +38,9 @@ static void one_history(uint64_t seed) {
                                           .lost = rng_below(&rng, 2) ? LOST_CHARGE : LOST_REPORT,
                                           .retries = (int32_t)rng_below(&rng, 4),
                                           .quarantine_after = (int32_t)rng_below(&rng, 4),
+                                          .stop_rule = (enum stop_rule)(seed % 2 ? seed / 2 % 4 : STOP_NONE),
+                                          .stop_factor = 2 + (int32_t)(seed / 8 % 3),
+                                          .stop_min_steps = 1 + (int32_t)(seed / 24 % 20),
                                           .pack = 1};
     int32_t stop_after = rng_below(&rng, 3) == 0 ? 1 + (int32_t)rng_below(&rng, 20) : 0;
     struct simulation before = {0};

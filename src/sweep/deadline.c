@@ -1,0 +1,71 @@
+/* When a sweep must stop by itself: the earliest of the batch job's end and the config's limits. SLURM tells the job's
+ * end in the environment (from version 23.02 on) or when asked. Invariant: asked once, before the first assignment; a
+ * scheduler that does not answer is a limit that is not known, never a failure. */
+#include <ctype.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "driver.h"
+#include "lvsweep/log.h"
+
+#define MARGIN_SECONDS 120.0 /* what a scheduler would kill is stopped so long before: checkpoints take time */
+#define ASK_SECONDS    "15"
+
+double deadline_parse_job(const char *text) {
+    const char *found = strstr(text, "EndTime=");
+    struct tm parts = {.tm_isdst = -1};
+    if (!found || !strptime(found + strlen("EndTime="), "%Y-%m-%dT%H:%M:%S", &parts)) return INFINITY;
+    time_t end = mktime(&parts);
+    return end > 0 ? (double)end : INFINITY;
+}
+
+/* scontrol is started as a program of its own: popen neither copies this process nor runs its fork handlers, so MPI
+ * does not mind. */
+static double ask_slurm(const char *job) {
+    char command[128], text[8192];
+    for (const char *c = job; *c; c++)
+        if (!isdigit((unsigned char)*c)) return INFINITY;
+    snprintf(command, sizeof command, "timeout " ASK_SECONDS " scontrol --oneliner show job %.20s 2>/dev/null", job);
+    FILE *answer = popen(command, "r");
+    if (!answer) return INFINITY;
+    size_t length = fread(text, 1, sizeof text - 1, answer);
+    pclose(answer);
+    text[length] = '\0';
+    return deadline_parse_job(text);
+}
+
+/* Seconds since 1970; INFINITY = no job, or its end is not known. */
+static double job_end(void) {
+    const char *told = getenv("SLURM_JOB_END_TIME"), *job = getenv("SLURM_JOB_ID");
+    if (told && atof(told) > 0) return atof(told);
+    return job && job[0] ? ask_slurm(job) : INFINITY;
+}
+
+double deadline_before(double started, double end, double most) {
+    double margin = fmax(0, (end - started) / 10);
+    return end - fmin(margin, most);
+}
+
+static void say(double deadline, double end) {
+    char stop[32], job[32];
+    time_t stops = (time_t)deadline, ends = (time_t)end;
+    strftime(stop, sizeof stop, "%Y-%m-%d %H:%M:%S", localtime(&stops));
+    strftime(job, sizeof job, "%Y-%m-%d %H:%M:%S", localtime(&ends));
+    log_info("the job ends at %s: what is not done by %s is stopped with a checkpoint", job, stop);
+}
+
+double deadline_find(const struct config *config, double started, int32_t n_workers) {
+    double end = job_end(), deadline = INFINITY;
+    if (isfinite(end)) {
+        deadline = deadline_before(started, end, MARGIN_SECONDS);
+        say(deadline, end);
+    }
+    if (config->time_limit > 0)
+        deadline = fmin(deadline, deadline_before(started, started + config->time_limit, MARGIN_SECONDS / 2));
+    if (config->hours_cap > 0) deadline = fmin(deadline, started + 3600 * config->hours_cap);
+    if (config->gpu_hours_cap > 0) deadline = fmin(deadline, started + 3600 * config->gpu_hours_cap / n_workers);
+    return deadline;
+}

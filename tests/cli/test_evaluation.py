@@ -1,0 +1,56 @@
+"""Evaluation inside a sweep: chosen series on every part, who pays for the untrained model, CRPS and its price, periodic
+evaluation, and the best adapter kept."""
+import harness
+
+
+def sweep(output, *sets):
+    words = [word for item in sets for word in ("--set", item)]
+    harness.run(0, ini, "--output", where / output, *words)
+    return harness.table(where / output)
+
+
+where = harness.folder()
+try:
+    ini = harness.tiny_sweep(where, rank="2, 4", learning_rate="1e-3", steps="2", final="2")
+    counted = ["budget.flops=1e13", "budget.count=training+evaluation", "sweep.stages=search"]
+    chosen = ["evaluate.forecast_on=validation+test", "evaluate.series=worst:1+random:1", "evaluate.every=1",
+              "evaluate.every_metric=forecast", "evaluate.every_series=worst:1"]
+    rows = sweep("chosen", *counted, *chosen)
+    for row in rows:
+        assert row["status"] == "done" and row["val_n_series"] == row["test_n_series"] == "2", row
+        assert row["val_crps"] == "", "one sample has no CRPS"
+        spent = int(row["flops_training"]) + int(row["flops_evaluation"])
+        assert int(row["flops_counted"]) == spent <= int(row["flops_planned"]), row
+    # The first trial of a context measures the untrained model (on every series, for worst:1) and pays for it.
+    first, second = (int(row["flops_evaluation"]) for row in rows)
+    assert first > 1.5 * second, rows
+    assert "no problem found" in harness.run(0, "check", where / "chosen").stdout
+
+    # More samples share the pass over the prompt: dearer, and less than so many times dearer.
+    more = sweep("samples", *counted, *chosen, "evaluate.samples=4", "evaluate.decoding=sample",
+                 "evaluate.baselines=none", "stage.search.rank=4")[0]
+    one = sweep("one", *counted, *chosen, "evaluate.baselines=none", "stage.search.rank=4")[0]
+    assert float(more["val_crps"]) > 0 and float(more["test_crps"]) > 0
+    assert int(one["flops_evaluation"]) < int(more["flops_evaluation"]) < 4 * int(one["flops_evaluation"])
+
+    # A warm start goes on from the best adapter of the stage before: one step of next to nothing leaves its loss.
+    warm = ["stage.search.rank=4", "stage.search.steps=8", "stage.search.learning_rate=0.003", "stage.final.steps=1",
+            "stage.final.learning_rate=1e-9", "evaluate.forecast_on=none"]
+    before, after = (float(row["val_loss"]) for row in sweep("warm", *warm, "stage.final.from_adapter=best"))
+    cold = float(sweep("cold", *warm, "sweep.stages=search", "stage.search.steps=1", "stage.search.learning_rate=1e-9")
+                 [0]["val_loss"])
+    assert abs(after - before) < 1e-5 < abs(cold - before), (before, after, cold)
+
+    # keep = best: with a learning rate that ruins the model the kept adapter is an early one, to the bit.
+    ruin = ["sweep.stages=search", "stage.search.rank=4", "stage.search.learning_rate=0.03", "evaluate.forecast_on=none",
+            "evaluate.every=1"]
+    best = sweep("best", *ruin, "stage.search.steps=5", "evaluate.keep=best")[0]
+    last = sweep("last", *ruin, "stage.search.steps=5")[0]
+    step = int(best["best_step"])
+    assert step < 5 and float(best["val_loss"]) < float(last["val_loss"]), (best, last)
+    assert last["best_step"] == "5" and best["n_evaluation"] == "5"
+    early = sweep("early", *ruin, f"stage.search.steps={step}")[0]
+    assert early["val_loss"] == best["val_loss"], (early, best)
+    print("evaluation: chosen series, the untrained model's price, samples, a warm start, the best adapter")
+finally:
+    harness.clean(where)

@@ -1,0 +1,115 @@
+"""lvsweep plan: the INIs of sweeps/ on the shape of Qwen2.5-0.5B, all conventions side by side, the printed percentages
+of the reports, and the price of generation. No weights are needed to plan."""
+import json
+import struct
+
+import harness
+
+CHARACTERS = {**{str(digit): 15 + digit for digit in range(10)}, ".": 13, ",": 11, ";": 26, "-": 12}
+NAMES = ["table1", "report_a", "report_b", "report_c"]
+
+
+def write_model(folder):
+    """config.json and ids of the real checkpoint; a weights' file without tensors."""
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({
+        "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_act": "silu", "hidden_size": 896,
+        "intermediate_size": 4864, "num_attention_heads": 14, "num_hidden_layers": 24, "num_key_value_heads": 2,
+        "vocab_size": 151936, "max_position_embeddings": 32768, "rms_norm_eps": 1e-6, "rope_theta": 1000000.0,
+        "tie_word_embeddings": True, "eos_token_id": 151645}))
+    (folder / "tokenizer.json").write_text(json.dumps({
+        "model": {"type": "BPE", "vocab": CHARACTERS, "merges": []},
+        "added_tokens": [{"id": 151643, "content": "<|endoftext|>"}]}))
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", 8) + b"{}      ")
+
+
+def plan(ini, *more):
+    sets = ["--set", f"data.file={where / 'data.h5'}", "--set", f"model.path={where / 'half'}", *more]
+    return json.loads(harness.run(0, "plan", harness.SOURCE / "sweeps" / ini, *sets, "--json").stdout), \
+        harness.run(0, "plan", harness.SOURCE / "sweeps" / ini, *sets).stdout
+
+
+def near(value, expected, share=1e-9):
+    return abs(value - expected) <= share * abs(expected)
+
+
+where = harness.folder()
+try:
+    write_model(where / "half")
+    harness.run(0, "simulate", "-o", where / "data.h5", "--systems", "1000", "--seed", "1")
+
+    # Trials, training FLOPs under the report's own convention in % of 1e17, printed rows: met, and trials of the plan.
+    reports = {
+        "a": (9, "report_a", 93.5902, "yyyyyyy", [1, 1, 1, 1, 1, 1, 0]),
+        "a-nine": (12, "report_a", 105.751, "yyyyyyy", [1, 1, 1, 1, 1, 1, 0]),
+        "b": (22, "report_b", 103.0221, "nyyyyn", [18, 1, 1, 1, 1, 22]),
+        "c": (13, "report_c", 76.6465, "yyyyyyyy", [1, 1, 1, 1, 9, 3, 1, 13]),
+        # 14 trials, and 3 of them on more series
+        "d": (17, "table1", 143.976, "n", [1]),
+    }
+    for name, (trials, convention, training, met, found) in reports.items():
+        document, text = plan(f"reproduce/report-{name}.ini")
+        ran = [row for row in document["trials"] if row["verdict"] == "run"]
+        assert len(ran) == trials, (name, len(ran))
+        costs = {row["name"]: row for row in document["conventions"]}
+        assert list(costs) == NAMES
+        own = costs[convention]
+        assert near(own["flops_training"] / 1e15, training, 1e-5), (name, own)
+        assert near(own["flops_counted"], sum(row["flops_counted"] for row in ran)), name
+        assert near(own["budget_percent"], 100 * own["flops_counted"] / document["flops_cap"])
+        for row in costs.values():
+            free = row["name"] in ("report_b", "report_c")
+            assert (row["flops_evaluation"] == 0) == free, row
+            assert near(row["flops_counted"], row["flops_training"] + (
+                row["flops_evaluation"] if name[0] in "ad" else 0)), (name, row)
+        printed = document["published"]
+        assert {row["report"] for row in printed} == {name[0].upper()}, (name, printed)
+        assert "".join("y" if row["met"] else "n" for row in printed) == met, name
+        assert [row["plan_trials"] for row in printed] == found, (name, printed)
+        for row in printed:
+            assert (row["plan_percent"] is None) == (row["plan_trials"] == 0)
+            if convention in ("report_b", "report_c") and row["plan_trials"] == row["trials"] and row["what"][:4] != "5892" \
+                    and row["what"] != "everything":
+                assert near(row["plan_percent"], row["formula_percent"]), row
+        assert "published (% of 1e17)" in text and "<- the budget's" in text, text
+    document, text = plan("reproduce/report-b.ini")
+    assert "+6.0 %" in text, "the printed share that B's formula does not give"
+    assert document["trials"][-1]["steps"] == 5891, "a share of 35 % of 1e17 is spent"
+
+    # The published cap shows what is cut.
+    document, text = plan("reproduce/report-d.ini", "--set", "budget.flops=1e17", "--set", "budget.over=skip")
+    assert any(row["verdict"] == "cut" for row in document["trials"]) and " cut" in text
+
+    # The other examples.
+    document, text = plan("grid-3x3x3.ini")
+    assert [row["verdict"] for row in document["trials"]] == ["run"] * 28
+    assert 0.99 < document["trials"][-1]["flops_total"] / 1e17 <= 1 and document["published"] == []
+    assert "published" not in text
+    document, text = plan("wide-grid.ini")
+    assert len({row["trial"] for row in document["trials"]}) == 90 and "run from step 50" in text, text
+    assert len(document["trials"]) == 90 + 30 + 10 and {row["verdict"] for row in document["trials"]} == {"run"}
+    total = sum(row["flops_counted"] for row in document["trials"])
+    assert 0.8e17 < total < 0.9e17 and near(total, document["conventions"][0]["flops_counted"])
+    document, _ = plan("wide-grid.ini", "--set", "stop.rule=none", "--set", "budget.flops=none")
+    assert len(document["trials"]) == 90 and document["conventions"][0]["budget_percent"] is None
+    assert 2.3e17 < document["conventions"][0]["flops_counted"] < 2.5e17
+    tiny = ["--set", f"model.path={harness.SOURCE}/sweeps/quickstart/model"]
+    for ini, trials in [("smoke.ini", 2), ("debug.ini", 1), ("quickstart.ini", None)]:
+        document, text = plan(ini, *tiny)
+        assert trials in (None, len(document["trials"])), (ini, document)
+        assert "nan" not in text, text
+    assert "head_rows = text" in plan("grid-3x3x3.ini", "--set", "run.head_rows=text")[1]
+
+    # Generation with and without a key/value cache; evaluation that a convention counts at nothing.
+    def flops(*words):
+        return json.loads(harness.run(0, "flops", "--json", "--rank", "4", "--steps", "0", *words).stdout)
+
+    answer = flops("--prompt", "499", "--generate", "500")
+    assert (answer["generation_cached"], answer["generation_without_cache"]) == (909639815085, 294957709860750)
+    assert answer["total"] == answer["generation_cached"]
+    assert flops("--convention", "report_a", "--evaluate", "300")["evaluation"] == 300 * 563002950384
+    assert flops("--convention", "report_b", "--evaluate", "300", "--generate", "9")["total"] == 0
+    assert "generation_cached" not in flops()
+    print("plan: reports, examples, conventions, printed percentages; flops: generation")
+finally:
+    harness.clean(where)

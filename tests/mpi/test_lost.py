@@ -1,0 +1,70 @@
+"""mpirun dies with everything: the steps between a trial's checkpoint and its last journaled progress are entered as lost,
+and with lost = charge charged, when the sweep goes on."""
+import json
+import os
+import signal
+import time
+
+import harness
+
+where = harness.folder()
+ini = where / "fake.ini"
+ini.write_text("""
+[stage.search]
+rank = 4
+steps = 400
+[budget]
+flops = 1e16
+lost = charge
+[run]
+runner = fake
+fake = step:2e-2
+""")
+output = where / "out"
+process = harness.start(2, ini, "--output", output)
+journal = output / "journal.jsonl"
+
+
+def events(kind):
+    return [e for e in map(json.loads, journal.read_text().splitlines()) if e["e"] == kind]
+
+
+deadline = time.time() + 60
+while time.time() < deadline and not (journal.exists() and '"e":"progress"' in journal.read_text()):
+    time.sleep(0.05)
+os.kill(process.pid, signal.SIGKILL)
+process.communicate(timeout=60)
+time.sleep(1)
+steps = events("progress")[-1]["step"]
+assert 0 < steps < 400, steps
+step_flops = events("trial")[0]["trial"]["price"]["step"]
+
+harness.run(2, ini, "--output", output, "--break-lock")
+lost = [e for e in events("settle") if e["lost"]]
+assert [e["lost"] for e in lost] == [e["flops"] for e in lost] == [steps * step_flops], (lost, steps, step_flops)
+row = harness.table(output)[0]
+assert int(row["flops_lost"]) == steps * step_flops, row
+assert int(row["flops_counted"]) == (400 + steps) * step_flops, row
+harness.run(0, "check", output)
+
+# `steps = fill` buys the same steps when a finished sweep is started again.
+ini.write_text("""
+[stage.search]
+rank = 2, 4
+steps = 20
+[stage.final]
+from = best
+steps = fill
+[budget]
+flops = 1e13
+[run]
+runner = fake
+fake = none
+""")
+harness.run(0, ini, "--output", where / "fill")
+before = (where / "fill" / "journal.jsonl").read_bytes()
+assert int(harness.table(where / "fill")[2]["steps"]) > 20
+harness.run(0, ini, "--output", where / "fill")
+assert (where / "fill" / "journal.jsonl").read_bytes() == before, "a finished sweep was changed"
+harness.clean(where)
+print(f"{steps} steps that no checkpoint had are in the ledger")

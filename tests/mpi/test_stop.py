@@ -1,0 +1,100 @@
+"""Early stopping: the same trials stopped on 1, 2 and 3 ranks, in packs, with dying trainers, and after kills in the
+middle; a trial that is never stopped gives the bits of one that nobody could have stopped."""
+import json
+import os
+import signal
+import time
+
+import harness
+
+INI = """
+[stage.search]
+rank = 2, 4, 8
+learning_rate = 1e-5, 5e-5, 1e-4
+steps = 90
+[stage.final]
+from = best
+steps = 50
+[stop]
+rule = {rule}
+factor = 3
+min_steps = 10
+[run]
+runner = fake
+fake = {fake}
+"""
+
+
+def fake(where, output, ranks, fake="loss:0.3", rule="halving", expect=0):
+    ini = where / "fake.ini"
+    ini.write_text(INI.format(fake=fake, rule=rule))
+    harness.run(ranks, ini, "--output", where / output, expect=expect)
+    return harness.numbers(where / output)
+
+
+def assert_equal(expected, got, leave_out=()):
+    assert len(expected) == len(got), (len(expected), len(got))
+    for before, after in zip(expected, got):
+        for key in before:
+            if key not in leave_out:
+                assert before[key] == after[key], f"{after['name']}: {key}: {before[key]} != {after[key]}"
+
+
+def rungs(output):
+    events = map(json.loads, (output / "journal.jsonl").read_text().splitlines())
+    return sorted((e["index"], e["step"], e["status"], e["value"]) for e in events if e["e"] == "rung" and e["status"])
+
+
+where = harness.folder()
+expected = fake(where, "one", 0)
+assert [row["status"] for row in expected].count("stopped") == 8, expected
+assert sorted(row["stopped_at_step"] for row in expected if row["status"] == "stopped") == ["10"] * 6 + ["30"] * 2
+assert_equal(expected, fake(where, "three", 3))
+assert_equal(expected, fake(where, "dying", 3, "step:1e-4+loss:0.3+fail:1:kill+fail:4:exit+fail:8:kill:2"),
+             {"flops_lost", "error"})
+assert rungs(where / "one") == rungs(where / "three") == rungs(where / "dying")
+print("1 and 3 ranks, dying trainers: equal decisions")
+
+expected_rungs = rungs(where / "one")
+for after in (2, 11):
+    ini = where / "fake.ini"
+    ini.write_text(INI.format(fake="step:4e-3+loss:0.3", rule="halving"))
+    output = where / f"killed-{after}"
+    process = harness.start(3, ini, "--output", output)
+    journal = output / "journal.jsonl"
+    deadline = time.time() + 60
+    while time.time() < deadline and not (journal.exists() and journal.read_text().count('"e":"rung"') >= after):
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    time.sleep(1)
+    harness.run(3, ini, "--output", output, "--break-lock")
+    assert_equal(expected, harness.numbers(output), {"flops_lost", "error"})
+    assert rungs(output) == expected_rungs
+    harness.run(0, "check", output)
+print("mpirun killed in the middle of the race, resumed: equal decisions, exact ledger")
+
+for rule in ("asha", "median"):
+    rows = fake(where, rule, 3, rule=rule)
+    assert all(row["status"] in ("done", "stopped") for row in rows), rows
+    assert any(row["status"] == "stopped" for row in rows), rows
+    harness.run(0, "check", where / rule)
+print("asha and median end")
+
+ini = harness.tiny_sweep(where, steps="18", final="6")
+harness.run(0, ini, "--output", where / "plain")
+stop = ["--set", "stop.rule=halving", "--set", "stop.min_steps=2"]
+harness.run(0, ini, "--output", where / "halved", *stop)
+harness.run(3, ini, "--output", where / "packed", *stop, "--set", "run.pack=2")
+plain, halved = harness.numbers(where / "plain"), harness.numbers(where / "halved")
+assert_equal(halved, harness.numbers(where / "packed"), {"pack_width"})
+best = {row["train_key"]: row for row in plain}
+survivors = [row for row in halved if row["status"] == "done" and row["n_rungs"] != "0"]
+assert len(survivors) == 1 and survivors[0]["n_rungs"] == "2", halved
+RACE = {"trial", "n_rungs", "rung_step", "rung_loss", "flops_evaluation"}
+assert_equal([best[survivors[0]["train_key"]]], survivors, RACE)
+for row in halved:
+    assert int(row["flops_training"]) % max(1, int(row["steps_done"])) == 0
+harness.run(0, "check", where / "halved")
+print("the tiny model: a survivor's numbers are those of a plain trial")
+harness.clean(where)
