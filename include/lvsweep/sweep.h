@@ -49,13 +49,20 @@ struct stage_points {
     char axis_name[STAGE_AXES_MAX][32];
 };
 void stage_points_free(struct stage_points *points);
+/* What a stage with steps = fill may spend. On a resume its own charges, and those of later stages, are part of what is
+ * spent already; the steps must come out as in the earlier run when that was the same sweep. */
+struct fill_room {
+    __int128 left;           /* FLOPs left of the budget now */
+    const __int128 *earlier; /* [n_earlier] what may have been left when the stage began in an earlier run */
+    int32_t n_earlier;
+    const struct coordinator *known; /* `earlier` holds where it leads to a trial of an earlier run; NULL without any */
+};
 /* Where the coordinator gets a stage's points from; the real one is sweep_planner, tests give their own. */
 struct planner {
     void *context;
-    /* `best` is the trial that `from = best` takes its settings from, NULL without; `budget_left` resolves steps =
-     * fill. */
-    enum lvs_status (*stage_points)(void *context, int32_t stage, const struct trial *best, __int128 budget_left,
-                                    struct stage_points *out, struct lvs_error *err);
+    /* `best` is the trial that `from = best` takes its settings from, NULL without; `room` resolves steps = fill. */
+    enum lvs_status (*stage_points)(void *context, int32_t stage, const struct trial *best,
+                                    const struct fill_room *room, struct stage_points *out, struct lvs_error *err);
     /* The second evaluation of a trial whose settings say `narrow`; NULL where none does. */
     enum lvs_status (*second_pass)(void *context, const struct trial *first, struct trial *out, struct lvs_error *err);
 };
@@ -202,6 +209,8 @@ const struct record *coordinator_record(const struct coordinator *coordinator, i
 /* true when the trial belongs to the stage (reused ones belong to several). */
 bool coordinator_in_stage(const struct coordinator *coordinator, int32_t index, int32_t stage);
 bool coordinator_evaluate_only(const struct coordinator *coordinator, int32_t index);
+/* Whether a trial of this train_key is among the known and the enumerated ones. */
+bool coordinator_has_trained(const struct coordinator *coordinator, const char *train_key);
 /* What the trial's assignment does: steps (from, until], until 0 = all that are left; at most `price` FLOPs beside the
  * `charged` that count for its earlier steps. */
 struct trial_segment {

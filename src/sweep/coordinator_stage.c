@@ -159,15 +159,30 @@ static void place_points(struct coordinator *c, const struct stage_points *point
     free(to_run);
 }
 
-/* What was left when the stage began in an earlier run: `steps = fill` must buy the same steps again. */
-static __int128 left_at_start(const struct coordinator *c) {
-    __int128 later = 0;
-    for (int32_t row = 0; row < c->n_trials; row++) {
+/* What may have been left when the stage began in an earlier run: all that was charged in it and after it is added
+ * back, or, where the grid has changed since, only one trial of the stage and what came after it. */
+static int32_t left_earlier(const struct coordinator *c, __int128 **out) {
+    int32_t n = 0, capacity = 0;
+    __int128 left = c->ledger.cap - c->ledger.spent - c->ledger.reserved, here = 0, later = 0;
+    for (int32_t row = 0; c->ledger.capped && row < c->n_trials; row++) {
         const struct trial_state *state = coordinator_at(c, row);
-        if (state->stages == 0 && state->known_stage >= c->stage) later += state->charged;
+        if (state->stages != 0 || state->known_stage < c->stage) continue;
+        if (state->known_stage > c->stage) {
+            later += state->charged;
+            continue;
+        }
+        here += state->charged;
+        if (n + 1 >= capacity) {
+            capacity = capacity ? 2 * capacity : 8;
+            *out = lvs_realloc(*out, (size_t)capacity * sizeof **out);
+        }
+        (*out)[++n] = state->charged;
     }
-    __int128 left = ledger_left(&c->ledger);
-    return c->ledger.capped && later > 0 ? c->ledger.cap - c->ledger.spent - c->ledger.reserved + later : left;
+    for (int32_t i = 1; i <= n; i++)
+        (*out)[i] += left + later;
+    if (n == 0) return 0;
+    (*out)[0] = left + here + later;
+    return n + 1;
 }
 
 static enum lvs_status open_stage(struct coordinator *c, struct lvs_error *err) {
@@ -185,8 +200,14 @@ static enum lvs_status open_stage(struct coordinator *c, struct lvs_error *err) 
         best = coordinator_at(c, c->best)->trial;
         best.settings = coordinator_at(c, c->best_point)->trial.settings;
     }
-    LVS_TRY(c->planner.stage_points(c->planner.context, c->stage, from_best ? &best : NULL, left_at_start(c), &points,
-                                    err));
+    __int128 *earlier = NULL;
+    struct fill_room room = {.left = ledger_left(&c->ledger), .known = c};
+    room.n_earlier = left_earlier(c, &earlier);
+    room.earlier = earlier;
+    enum lvs_status status =
+        c->planner.stage_points(c->planner.context, c->stage, from_best ? &best : NULL, &room, &points, err);
+    free(earlier);
+    if (status != LVS_OK) return status;
     place_points(c, &points);
     stage_points_free(&points);
     return LVS_OK;

@@ -111,3 +111,7 @@ int32_t coordinator_dequeue(struct coordinator *c) {
     coordinator_at(c, row)->queued = false;
     return row;
 }
+
+bool coordinator_has_trained(const struct coordinator *c, const char *train_key) {
+    return coordinator_find_train(c, train_key) >= 0;
+}

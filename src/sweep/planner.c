@@ -80,9 +80,9 @@ static int32_t widest_pack(const struct config *config, const struct sweep_facts
     return packs_are_exact(facts) && strcmp(facts->backend, "cpu") != 0 ? PACK_AUTO_TRIALS : 1;
 }
 
-static enum lvs_status point_make(const struct sweep_planner *planner, int32_t stage, const struct trial *best,
-                                  __int128 budget_left, const struct settings *settings, struct trial *out,
-                                  struct lvs_error *err) {
+static enum lvs_status point_of_room(const struct sweep_planner *planner, int32_t stage, const struct trial *best,
+                                     __int128 budget_left, const struct settings *settings, struct trial *out,
+                                     struct lvs_error *err) {
     memset(out, 0, sizeof *out);
     out->settings = *settings;
     out->stage = stage;
@@ -97,6 +97,18 @@ static enum lvs_status point_make(const struct sweep_planner *planner, int32_t s
     trial_keys_make(planner->config, out, &identity);
     trial_name_make(planner->config, out);
     return LVS_OK;
+}
+
+/* steps = fill: as in the earlier run where that leads to one of its trials, else as many as are affordable now. */
+static enum lvs_status point_make(const struct sweep_planner *planner, int32_t stage, const struct trial *best,
+                                  const struct fill_room *room, const struct settings *settings, struct trial *out,
+                                  struct lvs_error *err) {
+    for (int32_t i = 0; settings->steps.unit == AMOUNT_FILL && i < room->n_earlier; i++) {
+        struct lvs_error ignored;
+        enum lvs_status status = point_of_room(planner, stage, best, room->earlier[i], settings, out, &ignored);
+        if (status == LVS_OK && coordinator_has_trained(room->known, out->train_key)) return LVS_OK;
+    }
+    return point_of_room(planner, stage, best, room->left, settings, out, err);
 }
 
 static bool first_of_kind(struct sweep_planner *planner, const struct settings *settings) {
@@ -154,14 +166,14 @@ static void take_axes(const struct grid_points *grid, struct stage_points *out) 
         lvs_copy(out->axis_name[a], sizeof out->axis_name[a], config_key_name(grid->axes[a]->key));
 }
 
-static enum lvs_status planner_points(void *context, int32_t stage, const struct trial *best, __int128 budget_left,
-                                      struct stage_points *out, struct lvs_error *err) {
+static enum lvs_status planner_points(void *context, int32_t stage, const struct trial *best,
+                                      const struct fill_room *room, struct stage_points *out, struct lvs_error *err) {
     struct sweep_planner *planner = context;
     struct grid_points grid = {0};
     enum lvs_status status = grid_stage_trials(planner->config, stage, best ? &best->settings : NULL, &grid, err);
     out->trials = lvs_calloc((size_t)grid.n_points, sizeof *out->trials);
     for (int32_t i = 0; status == LVS_OK && i < grid.n_points; i++) {
-        status = point_make(planner, stage, best, budget_left, &grid.settings[i], &out->trials[i], err);
+        status = point_make(planner, stage, best, room, &grid.settings[i], &out->trials[i], err);
         out->n = i + 1;
     }
     if (status == LVS_OK) take_axes(&grid, out);

@@ -66,5 +66,16 @@ before = (where / "fill" / "journal.jsonl").read_bytes()
 assert int(harness.table(where / "fill")[2]["steps"]) > 20
 harness.run(0, ini, "--output", where / "fill")
 assert (where / "fill" / "journal.jsonl").read_bytes() == before, "a finished sweep was changed"
+# With a larger budget it buys what that affords beside the earlier final trial, once.
+ini.write_text(ini.read_text().replace("1e13", "2e13"))
+first = int(harness.table(where / "fill")[2]["steps"])
+harness.run(0, ini, "--output", where / "fill")
+rows = harness.table(where / "fill")
+assert [row["status"] for row in rows] == ["done", "done", "superseded", "done"], rows
+assert int(rows[3]["steps"]) > first / 2, rows
+before = (where / "fill" / "journal.jsonl").read_bytes()
+harness.run(0, ini, "--output", where / "fill")
+assert (where / "fill" / "journal.jsonl").read_bytes() == before, "a finished sweep was changed"
+harness.run(0, "check", where / "fill")
 harness.clean(where)
 print(f"{steps} steps that no checkpoint had are in the ledger")

@@ -28,9 +28,9 @@ static void synthetic_trial(const struct synthetic_grid *grid, int32_t stage, in
     snprintf(out->name, sizeof out->name, "t%llx", id);
 }
 
-static enum lvs_status synthetic_points(void *context, int32_t stage, const struct trial *best, __int128 budget_left,
-                                        struct stage_points *out, struct lvs_error *err) {
-    (void)budget_left, (void)err;
+static enum lvs_status synthetic_points(void *context, int32_t stage, const struct trial *best,
+                                        const struct fill_room *room, struct stage_points *out, struct lvs_error *err) {
+    (void)room, (void)err;
     const struct synthetic_grid *grid = context;
     out->n = grid->points[stage];
     out->trials = calloc((size_t)out->n + 1, sizeof *out->trials);

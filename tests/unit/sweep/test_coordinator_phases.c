@@ -312,9 +312,9 @@ struct table {
     double loss[3][3]; /* [rank][1e-5, 5e-5, 1e-4] */
 };
 
-static enum lvs_status table_points(void *context, int32_t stage, const struct trial *best, __int128 budget_left,
-                                    struct stage_points *out, struct lvs_error *err) {
-    (void)stage, (void)best, (void)budget_left, (void)err;
+static enum lvs_status table_points(void *context, int32_t stage, const struct trial *best,
+                                    const struct fill_room *room, struct stage_points *out, struct lvs_error *err) {
+    (void)stage, (void)best, (void)room, (void)err;
     const struct table *table = context;
     struct synthetic_grid grid = {.points = {9}, .price = 100};
     struct planner planner = synthetic_planner(&grid);
