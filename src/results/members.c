@@ -83,6 +83,7 @@ const struct member trial_members[] = {
     I32(struct trial, stage),
     I32(struct trial, parent),
     I32(struct trial, pack_width),
+    I32(struct trial, baseline),
     TEXT(struct trial, name),
     TEXT(struct trial, train_key),
     TEXT(struct trial, eval_key),
