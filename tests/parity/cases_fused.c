@@ -1,5 +1,6 @@
 /* Cases: the fused operations around low-rank pairs, or what composes them where a backend has none. */
 #include <math.h>
+#include <string.h>
 
 #include "cases.h"
 #include "lora_fixture.h"
@@ -128,6 +129,49 @@ static void qkv_check(struct parity *parity, struct attention_shape attention, i
     parity_reset(parity);
 }
 
+/* dqkv and t after attention's backward and the projection's end, with or without a look between the two: a backend may
+ * leave work of the first to the second, which must not change a bit. */
+static void follow(struct parity *parity, const struct lora_fixture *f, const struct attention_shape *attention,
+                   const struct rope_tables *rope, bool look, void *arrays[6]) {
+    const struct backend *backend = parity->compute.backend;
+    struct device *device = parity->compute.device;
+    const struct pack_layout *layout = &f->rows.layout;
+    struct lvs_error err = {0};
+    backend->attention_backward(device, layout, attention, arrays[0], arrays[1], arrays[2], arrays[3], arrays[4]);
+    if (look) parity_expect(parity, "attention_backward", "", backend->synchronize(device, &err) == LVS_OK, err.text);
+    backend_qkv_finish_backward(&parity->compute, layout, attention, &f->adapters, &f->group, arrays[5], rope,
+                                arrays[4], parity_floats(parity, NULL, layout->n_rows * f->width));
+}
+
+static void follow_check(struct parity *parity, struct attention_shape attention, int32_t context) {
+    int32_t q = attention.n_heads * attention.head_size, kv = attention.n_kv_heads * attention.head_size, *position;
+    struct lora_fixture f = lora_fixture_make(parity, (struct lora_shape){2, 2, context, 2, 64, {q, kv}, 8, 0, false});
+    f.group.site[1].column = q + kv;
+    f.ld = attention_qkv_width(&attention);
+    int64_t rows = f.rows.layout.n_rows, n_qkv = rows * f.ld, n_out = rows * q;
+    struct rope_tables rope = case_rope_tables(parity, rows, context, attention.head_size, &position);
+    void *qkv = parity_act(parity, parity_normal(parity, n_qkv, 1), n_qkv);
+    void *out = parity_act_poisoned(parity, n_out), *dout = parity_act(parity, parity_normal(parity, n_out, 1), n_out);
+    float *lse = parity_floats(parity, NULL, rows * attention.n_heads);
+    float *xa = parity_floats(parity, parity_normal(parity, rows * f.width, 1), rows * f.width);
+    parity->compute.backend->attention_forward(parity->compute.device, &f.rows.layout, &attention, qkv, out, lse);
+    float *got[2], *grads[2];
+    int64_t n_grads = N_ADAPTERS * f.adapters.stride;
+    for (int look = 0; look < 2; look++) {
+        void *arrays[6] = {qkv, out, lse, dout, parity_act_poisoned(parity, n_qkv), xa};
+        follow(parity, &f, &attention, &rope, look == 1, arrays);
+        got[look] = parity_act_read(parity, arrays[4], n_qkv);
+        grads[look] = parity_floats_read(parity, f.adapters.grads, n_grads);
+    }
+    const char *text =
+        parity_text("2×2 sequences of %d, %d+%d heads", context, attention.n_heads, attention.n_kv_heads);
+    bool same = memcmp(got[0], got[1], (size_t)n_qkv * sizeof(float)) == 0;
+    parity_expect(parity, "attention, then qkv_finish_backward", text, same, "dqkv differs when looked at between");
+    same = memcmp(grads[0], grads[1], (size_t)n_grads * sizeof(float)) == 0;
+    parity_expect(parity, "attention, then qkv_finish_backward", text, same, "grad B differs when looked at between");
+    parity_reset(parity);
+}
+
 void case_fused(struct parity *parity) {
     for (int32_t rank = 2; rank <= 16; rank *= 2)
         norm_check(parity, (struct lora_shape){3, 2, 70, 2, 128, {128, 64}, rank, 0, false});
@@ -141,4 +185,9 @@ void case_fused(struct parity *parity) {
     qkv_check(parity, (struct attention_shape){14, 2, 64}, 2, 70, 8, false);
     qkv_check(parity, (struct attention_shape){2, 1, 64}, 3, 70, 2, false);
     qkv_check(parity, (struct attention_shape){4, 2, 64}, 1, 130, 16, false);
+    follow_check(parity, (struct attention_shape){14, 2, 64}, 64);
+    follow_check(parity, (struct attention_shape){14, 2, 64}, 70);
+    /* rows enough for blocks that take several tiles */
+    norm_check(parity, (struct lora_shape){4, 2, 640, 2, 128, {128, 64}, 8, 0, false});
+    qkv_check(parity, (struct attention_shape){2, 1, 64}, 4, 1024, 8, false);
 }

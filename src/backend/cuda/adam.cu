@@ -86,6 +86,7 @@ __global__ void adam_kernel(const int32_t *adapter_of, struct adapters adapters,
 
 void cuda_adam(struct device *device, const struct pack_layout *layout, const struct optimizer_call *call) {
     device_select(device);
+    lora_reduce_finish(device);
     unsigned pieces = static_cast<unsigned>(ceil_div(call->n_params, ADAM_PIECE));
     dim3 grid(pieces, static_cast<unsigned>(layout->n_slots));
     size_t bytes = static_cast<size_t>(pieces) * static_cast<size_t>(layout->n_slots) * sizeof(double);

@@ -59,11 +59,45 @@ template <int HEAD> __device__ __forceinline__ uint32_t fragment_b_columns(uint3
     return tile + tile_offset<HEAD>(row + lane % 8 + (lane / 8 % 2) * 8, piece + lane / 16);
 }
 
+/* Eight columns from `col` of k's and v's gradients side by side: their query heads added in order. */
+__device__ __forceinline__ void fold_sum(const struct pending_fold &fold, int64_t row, int32_t group, int32_t col,
+                                         float sum[8]) {
+    int32_t size = fold.head_size, kv_width = fold.n_kv_heads * size, in = col % kv_width;
+    const bf16 *source =
+        (col < kv_width ? fold.dk : fold.dv) + (row * fold.n_heads + in / size * group) * size + in % size;
+#pragma unroll
+    for (int j = 0; j < 8; j++)
+        sum[j] = 0;
+#pragma unroll 7
+    for (int32_t i = 0; i < group; i++) {
+        float part[8];
+        load8(source + i * size, part);
+#pragma unroll
+        for (int j = 0; j < 8; j++)
+            sum[j] += part[j];
+    }
+}
+
 /* ---- entry points ---- */
 void attention_forward_flash(struct device *device, const struct attention_map *map, const void *qkv, void *out,
                              float *lse);
 void attention_backward_flash(struct device *device, const struct attention_map *map, const void *qkv, const void *out,
                               const float *lse, const void *dout, void *dqkv);
+/* The same on warpgroup products (attention_hopper.cu). */
+static inline bool attention_is_hopper(const struct device *device, const struct attention_map *map) {
+    return device->major == 9 && map->head_size == 64;
+}
+void attention_forward_hopper(struct device *device, const struct attention_map *map, const void *qkv, void *out,
+                              float *lse);
+/* What backward reads and writes, on warpgroup products or not. */
+struct backward_arrays {
+    const bf16 *qkv, *dout;
+    const float *lse, *delta; /* [n_rows][n_heads] */
+    bf16 *dqkv;               /* dQ is written here */
+    bf16 *dk, *dv;            /* [n_rows][n_heads][head_size], before folding */
+};
+void attention_backward_hopper(struct device *device, const struct attention_map *map,
+                               const struct backward_arrays *arrays);
 void attention_forward_generic(struct device *device, const struct attention_map *map, const void *qkv, void *out,
                                float *lse);
 void attention_backward_generic(struct device *device, const struct attention_map *map, const void *qkv,

@@ -7,13 +7,6 @@
 
 #include "attention.cuh"
 
-struct backward_arrays {
-    const bf16 *qkv, *dout;
-    const float *lse, *delta; /* [n_rows][n_heads] */
-    bf16 *dqkv;               /* dQ is written here */
-    bf16 *dk, *dv;            /* [n_rows][n_heads][head_size], before folding */
-};
-
 /* What both roles know of their (head, sequence). */
 template <int HEAD> struct backward_place {
     const bf16 *queries, *keys, *values, *grads; /* of position 0 */
@@ -255,31 +248,31 @@ __global__ void __launch_bounds__(FLASH_THREADS, HEAD == 64 ? 3 : 2)
         queries_backward<HEAD>(map, arrays, n_tiles - 1 - place, shared_address(shared), room);
 }
 
-/* dK and dV: the query heads of each key/value head added in order; rows outside sequences become zeros. A thread eight
- * columns of one row. */
-__global__ void fold_kernel(struct attention_map map, struct backward_arrays arrays) {
+/* dK and dV: the query heads of each key/value head added in order. A thread eight columns of one row. */
+__global__ void fold_kernel(struct pending_fold fold) {
     int64_t row = blockIdx.x;
-    int32_t size = map.head_size, kv_width = map.n_kv_heads * size, q_width = map.n_heads * size;
-    bool outside = row_position(map, row) < 0;
-    bf16 *target = arrays.dqkv + row * map.width;
+    int32_t size = fold.head_size, kv_width = fold.n_kv_heads * size, group = fold.n_heads / fold.n_kv_heads;
+    bf16 *target = fold.dqkv + row * (fold.n_heads * size + 2 * kv_width) + fold.n_heads * size;
     for (int32_t piece = static_cast<int32_t>(threadIdx.x); piece < 2 * kv_width / 8;
          piece += static_cast<int32_t>(blockDim.x)) {
-        int32_t col = piece * 8, in = col % kv_width, head = in / size * map.group;
-        const bf16 *source = (col < kv_width ? arrays.dk : arrays.dv) + (row * map.n_heads + head) * size + in % size;
-        float sum[8] = {};
-        for (int32_t i = 0; i < map.group && !outside; i++) {
-            float part[8];
-            load8(source + i * size, part);
-#pragma unroll
-            for (int j = 0; j < 8; j++)
-                sum[j] += part[j];
-        }
-        store8(target + q_width + col, sum);
+        float sum[8];
+        fold_sum(fold, row, group, piece * 8, sum);
+        store8(target + piece * 8, sum);
     }
+}
+
+void attention_fold(struct device *device, const struct pending_fold *fold) {
+    kernel_launch(device, "attention_fold", fold_kernel, fold->n_rows, 64, 0, *fold);
+}
+
+/* Rows outside sequences, after the fold. */
+__global__ void outside_zero_kernel(struct attention_map map, bf16 *dqkv) {
+    int64_t row = blockIdx.x;
     float zeros[8] = {};
-    for (int32_t piece = static_cast<int32_t>(threadIdx.x); outside && piece < q_width / 8;
+    if (row_position(map, row) >= 0) return;
+    for (int32_t piece = static_cast<int32_t>(threadIdx.x); piece < map.width / 8;
          piece += static_cast<int32_t>(blockDim.x))
-        store8(target + piece * 8, zeros);
+        store8(dqkv + row * map.width + piece * 8, zeros);
 }
 
 template <int HEAD>
@@ -304,9 +297,14 @@ void attention_backward_flash(struct device *device, const struct attention_map 
     float *delta = reinterpret_cast<float *>(arrays.dv + part);
     arrays.lse = lse, arrays.delta = delta;
     attention_delta(device, map, out, dout, delta);
-    if (map->head_size == 64)
+    if (attention_is_hopper(device, map))
+        attention_backward_hopper(device, map, &arrays);
+    else if (map->head_size == 64)
         launch<64>(device, map, &arrays);
     else
         launch<128>(device, map, &arrays);
-    kernel_launch(device, "attention_fold", fold_kernel, map->n_rows, 64, 0, *map, arrays);
+    device->fold = {arrays.dk, arrays.dv, arrays.dqkv, map->n_rows, map->n_heads, map->n_kv_heads, map->head_size};
+    if (map->n_sequences * map->context == map->slot_rows) return;
+    device_select(device);
+    kernel_launch(device, "attention_outside", outside_zero_kernel, map->n_rows, 64, 0, *map, arrays.dqkv);
 }

@@ -188,7 +188,9 @@ void attention_forward_flash(struct device *device, const struct attention_map *
     if (map->n_sequences * map->context != map->slot_rows)
         kernel_launch(device, "attention_outside", outside_zero_kernel, map->n_rows, 256, 0, *map,
                       static_cast<bf16 *>(out), lse);
-    if (map->head_size == 64)
+    if (attention_is_hopper(device, map))
+        attention_forward_hopper(device, map, qkv, out, lse);
+    else if (map->head_size == 64)
         launch<64, 1>(device, map, qkv, out, lse);
     else
         launch<128, 1>(device, map, qkv, out, lse);

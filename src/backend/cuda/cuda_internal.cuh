@@ -21,6 +21,15 @@ extern "C" {
 struct profile;
 struct tuning;
 struct scratch;
+struct lora_pending;
+
+/* What attention's backward leaves when its last kernel is put off: the gradients of k and v of every query head, which
+ * the heads' owner sums, in order, when it reads them. Every row lies in a sequence. */
+struct pending_fold {
+    const __nv_bfloat16 *dk, *dv; /* [n_rows][n_heads][head_size] */
+    __nv_bfloat16 *dqkv;          /* NULL = nothing waits; the columns of k and v are not written yet */
+    int32_t n_rows, n_heads, n_kv_heads, head_size;
+};
 
 /* A copy not yet enqueued: a product that adds to the target reads the source instead, and the copy is never made. */
 struct pending_copy {
@@ -42,6 +51,8 @@ struct device {
     int32_t n_graphs; /* live */
     double flops, flops_before_capture;
     struct pending_copy pending;
+    struct lora_pending *lora_pending;
+    struct pending_fold fold;
     struct lvs_error error; /* the first failure since the last synchronize; status LVS_OK when none */
 };
 
@@ -69,8 +80,28 @@ void device_select(struct device *device);
  * when it cannot be had. */
 enum scratch_use { SCRATCH_BLAS, SCRATCH_LORA, SCRATCH_ATTENTION, SCRATCH_LOSS, SCRATCH_SMALL, SCRATCH_USES };
 void *scratch_take(struct device *device, enum scratch_use use, size_t bytes, const char *what);
+size_t scratch_bytes(const struct device *device, enum scratch_use use); /* there now */
 struct scratch *scratch_create(void);
 void scratch_destroy(struct scratch *scratch);
+
+/* ---- attention put off (attention_backward.cu) ---- */
+void attention_fold(struct device *device, const struct pending_fold *fold);
+/* What waits for dqkv, now the caller's to do. */
+static inline struct pending_fold attention_fold_take(struct device *device, const void *dqkv) {
+    struct pending_fold fold = {};
+    if (device->fold.dqkv != dqkv) return fold;
+    fold = device->fold;
+    device->fold.dqkv = nullptr;
+    return fold;
+}
+
+/* ---- gradients put off (lora_reduce.cu) ---- */
+struct lora_pending *lora_pending_create(void);
+void lora_pending_destroy(struct lora_pending *pending);
+/* Enqueues what was put off; before anything that may read or write gradients. */
+void lora_reduce_flush(struct device *device);
+/* The same at the end of a step, whose groups then tell how much memory lets all of them wait. */
+void lora_reduce_finish(struct device *device);
 
 /* ---- profile ---- */
 /* Around every piece of work of an operation; nothing happens unless profiling is on. */

@@ -21,6 +21,11 @@ void device_select(struct device *device) {
     static thread_local int32_t selected = -1;
     if (selected != device->index) cudaSetDevice(device->index);
     selected = device->index;
+    if (device->fold.dqkv != nullptr) {
+        struct pending_fold fold = device->fold;
+        device->fold.dqkv = nullptr;
+        attention_fold(device, &fold);
+    }
     if (device->pending.bytes == 0) return;
     struct pending_copy copy = device->pending;
     device->pending.bytes = 0;
@@ -75,6 +80,7 @@ enum lvs_status cuda_open(const struct device_options *options, struct device **
     device->shared_limit = static_cast<int32_t>(properties.sharedMemPerBlockOptin);
     device->scratch = scratch_create();
     device->tuning = tuning_create();
+    device->lora_pending = lora_pending_create();
     enum lvs_status status = handles_create(device, err);
     if (status != LVS_OK) {
         cuda_close(device);
@@ -91,6 +97,7 @@ void cuda_close(struct device *device) {
     if (device->blas != nullptr) cublasLtDestroy(device->blas);
     scratch_destroy(device->scratch);
     tuning_destroy(device->tuning);
+    lora_pending_destroy(device->lora_pending);
     profile_destroy(device->profile);
     if (device->stream != nullptr) cudaStreamDestroy(device->stream);
     free(device);
@@ -128,6 +135,7 @@ enum lvs_status cuda_describe(struct device *device, struct device_description *
 
 enum lvs_status cuda_synchronize(struct device *device, struct lvs_error *err) {
     device_select(device);
+    lora_reduce_flush(device);
     device_check(device, cudaStreamSynchronize(device->stream), "an operation enqueued earlier");
     if (device->error.status == LVS_OK) return LVS_OK;
     enum lvs_status status = lvs_fail(err, device->error.status, "%s", device->error.text);

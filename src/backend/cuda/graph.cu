@@ -7,6 +7,7 @@
 void cuda_graph_begin(struct device *device) {
     assert(!device->capturing);
     device_select(device);
+    lora_reduce_flush(device);
     device->capturing = true;
     device->n_graphs++;
     device->flops_before_capture = device->flops;
@@ -25,6 +26,7 @@ static enum lvs_status capture_refuse(struct device *device, cudaGraph_t graph, 
 enum lvs_status cuda_graph_end(struct device *device, struct device_graph **out, struct lvs_error *err) {
     assert(device->capturing);
     device_select(device);
+    lora_reduce_flush(device);
     cudaGraph_t graph = nullptr;
     cudaGraphExec_t executable = nullptr;
     device_check(device, cudaStreamEndCapture(device->stream, &graph), "recording a graph");
@@ -44,6 +46,7 @@ enum lvs_status cuda_graph_end(struct device *device, struct device_graph **out,
 
 void cuda_graph_launch(struct device *device, struct device_graph *graph) {
     device_select(device);
+    lora_reduce_flush(device);
     device_check(device, cudaGraphLaunch(graph->executable, device->stream), "graph_launch");
     device->flops += graph->flops;
 }

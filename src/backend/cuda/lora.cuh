@@ -58,11 +58,11 @@ static inline int32_t lora_partials(const struct pack_layout *layout) {
 /* Memory for the partial sums of every slot: [n_slots][partials][total]. */
 float *lora_partial_take(struct device *device, const struct pack_layout *layout, const struct lora_segments *segments,
                          const char *what);
-/* Adds a slot's partials in order into the adapter's gradients. */
+/* A slot's partials, added in order, become the adapter's gradients: at the next lora_reduce_flush. */
 void lora_reduce(struct device *device, const struct pack_layout *layout, const struct adapters *adapters,
                  const struct lora_segments *segments, const float *partial);
-/* Whether the tensor-core kernels take this group: bf16, even offsets and a rank that fills their tiles; for the A side
- * no dropout either (the B side never sees the mask). */
+/* Whether the tensor-core kernels take this group: bf16, even offsets and a rank that fills their tiles (what a layout
+ * pads to, up to 16); for the A side no dropout either (the B side never sees the mask). */
 bool lora_is_fused_b(const struct device *device, const struct adapters *adapters, const struct lora_group *group);
 bool lora_is_fused_a(const struct device *device, const struct adapters *adapters, const struct lora_group *group);
 /* lora_a_backward by tensor cores; false when no kernel fits (rmsnorm_lora_backward.cu). */

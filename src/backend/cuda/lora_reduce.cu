@@ -1,4 +1,7 @@
-/* Gradients of adapters from partial sums, added in a fixed order that does not know the pack. */
+/* Gradients of adapters from partial sums, added in a fixed order that does not know the pack. The sums of many groups
+ * wait for one launch: until the optimiser, or whatever else may look at gradients, asks for them. */
+#include <cstdlib>
+
 #include "lora.cuh"
 
 #define REDUCE_ELEMENTS 32
@@ -28,59 +31,127 @@ struct lora_segments lora_segments_b(const struct lora_group *group) {
     return segments;
 }
 
-float *lora_partial_take(struct device *device, const struct pack_layout *layout, const struct lora_segments *segments,
-                         const char *what) {
-    size_t count = static_cast<size_t>(layout->n_slots) * static_cast<size_t>(lora_partials(layout));
-    return static_cast<float *>(
-        scratch_take(device, SCRATCH_LORA, count * static_cast<size_t>(segments->total) * sizeof(float), what));
+/* ---- reductions put off ---- */
+
+#define PENDING_MOST 48
+#define POOL_BYTES   (static_cast<size_t>(1) << 30) /* partial sums of as many groups as fit wait together */
+
+struct reduce_entry {
+    const float *partial; /* [n_slots][n_partials][total] */
+    int64_t to[LVS_MAX_SITES];
+    int32_t count[LVS_MAX_SITES], total;
+};
+struct reduce_call {
+    struct reduce_entry entry[PENDING_MOST];
+    const int32_t *adapter;
+    float *grads;
+    int64_t stride;
+    int32_t n_partials;
+};
+struct lora_pending {
+    struct reduce_call call;
+    int32_t n, n_slots, most; /* most: elements of the largest entry */
+    size_t used, wanted;      /* bytes of the pool; bytes that all groups of a step would take */
+};
+
+struct lora_pending *lora_pending_create(void) {
+    return static_cast<struct lora_pending *>(lvs_calloc(1, sizeof(struct lora_pending)));
 }
 
-/* Grid: (elements, slots). A block's groups of threads each add a stretch of the partials, then the stretches are added
- * in order. */
+void lora_pending_destroy(struct lora_pending *pending) {
+    free(pending);
+}
+
+/* Grid: (elements, slots, entries). A block's groups of threads each add a stretch of the partials, then the stretches
+ * are added in order. */
 __global__ void __launch_bounds__(REDUCE_ELEMENTS *REDUCE_GROUPS)
-    lora_reduce_kernel(const int32_t *adapter_of, float *grads, int64_t stride, struct lora_segments segments,
-                       int32_t n_partials, const float *partial) {
+    lora_reduce_kernel(const __grid_constant__ struct reduce_call call) {
     __shared__ float room[REDUCE_GROUPS][REDUCE_ELEMENTS];
-    int32_t group = static_cast<int32_t>(threadIdx.y);
-    int64_t element = static_cast<int64_t>(blockIdx.x) * REDUCE_ELEMENTS + threadIdx.x;
+    const struct reduce_entry &entry = call.entry[blockIdx.z];
+    int32_t group = static_cast<int32_t>(threadIdx.y), n_partials = call.n_partials, total = entry.total;
+    int32_t element = static_cast<int32_t>(blockIdx.x) * REDUCE_ELEMENTS + static_cast<int32_t>(threadIdx.x);
     int32_t length = (n_partials + REDUCE_GROUPS - 1) / REDUCE_GROUPS;
     int32_t first = group * length, end = min(first + length, n_partials);
-    const float *source = partial + static_cast<int64_t>(blockIdx.y) * n_partials * segments.total + element;
+    const float *source = entry.partial + static_cast<int64_t>(blockIdx.y) * n_partials * total + element;
     float sum = 0;
-    if (element < segments.total) {
+    if (element < total) {
 #pragma unroll 8
         for (int32_t i = first; i < end; i++)
-            sum += source[i * segments.total];
+            sum += source[static_cast<int64_t>(i) * total];
     }
     room[group][threadIdx.x] = sum;
     __syncthreads();
-    if (group != 0 || element >= segments.total) return;
+    if (group != 0 || element >= total) return;
 #pragma unroll
     for (int g = 1; g < REDUCE_GROUPS; g++)
         sum += room[g][threadIdx.x];
-    float *target = grads + adapter_of[blockIdx.y] * stride;
+    float *target = call.grads + call.adapter[blockIdx.y] * call.stride;
 #pragma unroll
     for (int32_t s = 0; s < LVS_MAX_SITES; s++) {
-        int64_t at = element - segments.from[s];
-        if (s < segments.n && at >= 0 && at < segments.count[s]) target[segments.to[s] + at] = sum;
+        if (element >= 0 && element < entry.count[s]) target[entry.to[s] + element] = sum;
+        element -= entry.count[s];
     }
+}
+
+void lora_reduce_flush(struct device *device) {
+    struct lora_pending *pending = device->lora_pending;
+    if (pending->n == 0) return;
+    dim3 grid(static_cast<unsigned>(ceil_div(pending->most, REDUCE_ELEMENTS)), static_cast<unsigned>(pending->n_slots),
+              static_cast<unsigned>(pending->n));
+    kernel_launch(device, "lora_reduce", lora_reduce_kernel, grid, dim3(REDUCE_ELEMENTS, REDUCE_GROUPS), 0,
+                  pending->call);
+    pending->n = pending->most = 0;
+}
+
+void lora_reduce_finish(struct device *device) {
+    struct lora_pending *pending = device->lora_pending;
+    lora_reduce_flush(device);
+    size_t wanted = pending->wanted < POOL_BYTES ? pending->wanted : POOL_BYTES;
+    pending->wanted = 0;
+    if (!device->capturing && wanted > scratch_bytes(device, SCRATCH_LORA))
+        scratch_take(device, SCRATCH_LORA, wanted, "lora_reduce");
+}
+
+float *lora_partial_take(struct device *device, const struct pack_layout *layout, const struct lora_segments *segments,
+                         const char *what) {
+    struct lora_pending *pending = device->lora_pending;
+    size_t count = static_cast<size_t>(layout->n_slots) * static_cast<size_t>(lora_partials(layout));
+    size_t bytes = (count * static_cast<size_t>(segments->total) * sizeof(float) + 255) / 256 * 256;
+    bool alike = pending->call.adapter == layout->adapter && pending->n_slots == layout->n_slots &&
+                 pending->call.n_partials == lora_partials(layout);
+    bool fits = pending->used + bytes <= scratch_bytes(device, SCRATCH_LORA);
+    if (!alike || !fits || pending->n == PENDING_MOST) lora_reduce_flush(device);
+    if (pending->n == 0) pending->used = 0;
+    pending->wanted += bytes;
+    char *memory = static_cast<char *>(scratch_take(device, SCRATCH_LORA, pending->used + bytes, what));
+    if (memory == nullptr) return nullptr;
+    memory += pending->used;
+    pending->used += bytes;
+    return reinterpret_cast<float *>(memory);
 }
 
 void lora_reduce(struct device *device, const struct pack_layout *layout, const struct adapters *adapters,
                  const struct lora_segments *segments, const float *partial) {
-    dim3 grid(static_cast<unsigned>(ceil_div(segments->total, REDUCE_ELEMENTS)),
-              static_cast<unsigned>(layout->n_slots));
-    dim3 block(REDUCE_ELEMENTS, REDUCE_GROUPS);
-    kernel_launch(device, "lora_reduce", lora_reduce_kernel, grid, block, 0, layout->adapter, adapters->grads,
-                  adapters->stride, *segments, lora_partials(layout), partial);
+    struct lora_pending *pending = device->lora_pending;
+    if (pending->call.grads != adapters->grads || pending->call.stride != adapters->stride) lora_reduce_flush(device);
+    struct reduce_entry *entry = &pending->call.entry[pending->n++];
+    *entry = {};
+    entry->partial = partial, entry->total = static_cast<int32_t>(segments->total);
+    for (int32_t s = 0; s < segments->n; s++) {
+        entry->to[s] = segments->to[s];
+        entry->count[s] = static_cast<int32_t>(segments->count[s]);
+    }
+    pending->call.adapter = layout->adapter, pending->call.n_partials = lora_partials(layout);
+    pending->call.grads = adapters->grads, pending->call.stride = adapters->stride;
+    pending->n_slots = layout->n_slots;
+    if (entry->total > pending->most) pending->most = entry->total;
 }
 
 bool lora_is_fused_b(const struct device *device, const struct adapters *adapters, const struct lora_group *group) {
     if (device->precision != PRECISION_KIND_BF16 || adapters->stride % 4 != 0) return false;
     for (int32_t s = 0; s < group->n; s++) {
         const struct lora_site *site = &group->site[s];
-        bool rank_fits = site->rank == 2 || site->rank == 4 || site->rank == 8 || site->rank == 16;
-        if (!rank_fits || site->a_offset % 4 != 0 || site->b_offset % 4 != 0) return false;
+        if ((site->rank != 8 && site->rank != 16) || site->a_offset % 4 != 0 || site->b_offset % 4 != 0) return false;
         if (site->n_in != group->site[0].n_in || site->rank != group->site[0].rank) return false;
     }
     return true;

@@ -29,6 +29,7 @@ enum lvs_status cuda_allocate(struct device *device, size_t bytes, void **out, s
 void cuda_release(struct device *device, void *memory) {
     if (memory == nullptr) return;
     device_select(device);
+    lora_reduce_flush(device);
     cudaStreamSynchronize(device->stream);
     cudaFree(memory);
 }
@@ -36,11 +37,13 @@ void cuda_release(struct device *device, void *memory) {
 /* From pageable memory the copy to a staging area is complete on return, so `source` has been read. */
 void cuda_upload(struct device *device, void *target, const void *source, size_t bytes) {
     device_select(device);
+    lora_reduce_flush(device);
     device_check(device, cudaMemcpyAsync(target, source, bytes, cudaMemcpyHostToDevice, device->stream), "upload");
 }
 
 void cuda_download(struct device *device, void *target, const void *source, size_t bytes) {
     device_select(device);
+    lora_reduce_flush(device);
     device_check(device, cudaMemcpyAsync(target, source, bytes, cudaMemcpyDeviceToHost, device->stream), "download");
     device_check(device, cudaStreamSynchronize(device->stream), "download");
 }
@@ -48,10 +51,12 @@ void cuda_download(struct device *device, void *target, const void *source, size
 /* Held back until the next operation, see struct pending_copy. */
 void cuda_copy(struct device *device, void *target, const void *source, size_t bytes) {
     device_select(device);
+    lora_reduce_flush(device);
     device->pending = {target, source, bytes};
 }
 
 void cuda_fill_zero(struct device *device, void *target, size_t bytes) {
     device_select(device);
+    lora_reduce_flush(device);
     device_check(device, cudaMemsetAsync(target, 0, bytes, device->stream), "fill_zero");
 }

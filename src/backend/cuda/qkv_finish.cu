@@ -142,18 +142,8 @@ void cuda_qkv_finish(struct device *device, const struct pack_layout *layout, co
     if (group->n > 0)
         arrays.params = adapters->params, arrays.scale = adapters->scale, arrays.stride = adapters->stride;
     arrays.xa = xa, arrays.bias = bias, arrays.qkv = static_cast<bf16 *>(qkv), arrays.width = width;
-    switch (group->n > 0 ? group->site[0].rank : 2) {
-    case 2:
-        launch<2>(device, layout, shape, group, rope, &arrays);
-        break;
-    case 4:
-        launch<4>(device, layout, shape, group, rope, &arrays);
-        break;
-    case 8:
+    if (group->n == 0 || group->site[0].rank == 8)
         launch<8>(device, layout, shape, group, rope, &arrays);
-        break;
-    default:
+    else
         launch<16>(device, layout, shape, group, rope, &arrays);
-        break;
-    }
 }

@@ -2,6 +2,7 @@
  * scale · dy·B, and partial sums of B's gradient. B and xa are float and enter the tensor cores as two bf16 each. A
  * block takes the LORA_PARTIAL_ROWS rows of one partial sum at once. Other shapes are composed from the plain kernels.
  */
+#include "attention.cuh"
 #include "lora.cuh"
 
 #define FINISH_WARPS 8
@@ -13,6 +14,7 @@ struct finish_backward_arrays {
     float *t, *partial;
     bf16 *dqkv;
     int32_t width;
+    struct pending_fold fold; /* dqkv NULL: k and v are in dqkv already */
 };
 
 /* The block's rows of dqkv as they are into the tile [ROWS][ld], zeros beyond the slot; and their cosines and sines,
@@ -20,12 +22,16 @@ struct finish_backward_arrays {
 __device__ __forceinline__ void rows_load(const struct attention_shape &shape, const struct rope_tables &rope,
                                           const struct finish_backward_arrays &arrays, int64_t row, int32_t valid,
                                           bf16 *tile, int32_t ld, float *cosine, float *sine) {
-    int32_t half = shape.head_size / 2, pieces = arrays.width / 8, angles = half / 4;
-    for (int32_t at = static_cast<int32_t>(threadIdx.x); at < ROWS * pieces; at += FINISH_WARPS * 32) {
-        int32_t r = at / pieces, col = at % pieces * 8;
-        copy_async(shared_address(tile + r * ld + col), arrays.dqkv + (r < valid ? (row + r) * arrays.width + col : 0),
-                   r < valid);
+    int32_t half = shape.head_size / 2, angles = half / 4, lane = static_cast<int32_t>(threadIdx.x) % 32;
+#pragma unroll 1 /* code that runs once a warp is fetched slower than it runs */
+    for (int32_t r = static_cast<int32_t>(threadIdx.x) / 32; r < ROWS; r += FINISH_WARPS) {
+        const bf16 *source = arrays.dqkv + (r < valid ? (row + r) * arrays.width : 0);
+        int32_t end = arrays.fold.dqkv != nullptr ? shape.n_heads * shape.head_size : arrays.width;
+#pragma unroll 1
+        for (int32_t col = lane * 8; col < end; col += 256)
+            copy_async(shared_address(tile + r * ld + col), source + col, r < valid);
     }
+#pragma unroll 1
     for (int32_t at = static_cast<int32_t>(threadIdx.x); at < valid * angles; at += FINISH_WARPS * 32) {
         int32_t r = at / angles, i = at % angles * 4;
         int64_t place = static_cast<int64_t>(rope.position[row + r]) * half + i;
@@ -33,6 +39,24 @@ __device__ __forceinline__ void rows_load(const struct attention_shape &shape, c
         copy_async(shared_address(sine + r * half + i), rope.sine + place, true);
     }
     copy_async_commit();
+}
+
+/* The columns of k and v from what attention left of every query head; v's are final. */
+__device__ __forceinline__ void rows_fold(const struct attention_shape &shape,
+                                          const struct finish_backward_arrays &arrays, int64_t row, int32_t valid,
+                                          bf16 *tile, int32_t ld) {
+    int32_t kv_width = shape.n_kv_heads * shape.head_size, q_width = shape.n_heads * shape.head_size;
+    int32_t group = shape.n_heads / shape.n_kv_heads;
+#pragma unroll 1
+    for (int32_t r = static_cast<int32_t>(threadIdx.x) / 32; r < ROWS; r += FINISH_WARPS) {
+#pragma unroll 1
+        for (int32_t col = static_cast<int32_t>(threadIdx.x) % 32 * 8; col < 2 * kv_width; col += 256) {
+            float sum[8] = {};
+            if (r < valid) fold_sum(arrays.fold, row + r, group, col, sum);
+            store8(tile + r * ld + q_width + col, sum);
+            if (r < valid && col >= kv_width) store8(arrays.dqkv + (row + r) * arrays.width + q_width + col, sum);
+        }
+    }
 }
 
 /* dq and dk turned back, in the tile and in memory. */
@@ -71,6 +95,7 @@ __device__ __forceinline__ void b_stage(const struct lora_group &group, const fl
         if (s >= group.n) continue;
         int32_t count = group.site[s].n_out * group.site[s].rank;
         const float *source = params + group.site[s].b_offset;
+#pragma unroll 1
         for (int32_t at = static_cast<int32_t>(threadIdx.x) * 4; at < count; at += FINISH_WARPS * 128)
             copy_async(shared_address(target + at), source + at, true);
         target += count;
@@ -192,6 +217,7 @@ template <int NR>
 __device__ __forceinline__ void t_store(int32_t rank, int32_t columns, int32_t valid, float scale, const float *room,
                                         float *t) {
     constexpr int COLUMNS = LVS_MAX_SITES * NR * 8;
+#pragma unroll 1
     for (int32_t at = static_cast<int32_t>(threadIdx.x); at < valid * columns; at += FINISH_WARPS * 32) {
         int32_t r = at / columns, c = at % columns;
         float total = 0;
@@ -224,12 +250,14 @@ __global__ void __launch_bounds__(FINISH_WARPS * 32, 2)
         for (int s = 0; s < LVS_MAX_SITES; s++)
             sites[s] = group.site[s];
     }
+#pragma unroll 1
     for (int32_t at = static_cast<int32_t>(threadIdx.x); at < ROWS * columns; at += FINISH_WARPS * 32)
         xa[at] = at < valid * columns ? arrays.xa[row * columns + at] : 0.0f;
     float *matrix = room + FINISH_WARPS * ROWS * COLUMNS;
     float *cosine = matrix + arrays.partial_total, *sine = cosine + ROWS * shape.head_size / 2;
     b_stage(group, params, matrix);
     rows_load(shape, rope, arrays, row, valid, tile, ld, cosine, sine);
+    if (arrays.fold.dqkv != nullptr) rows_fold(shape, arrays, row, valid, tile, ld);
     copy_async_wait<0>();
     __syncthreads();
     rows_turn(shape, arrays, row, valid, tile, ld, cosine, sine);
@@ -278,9 +306,15 @@ void cuda_qkv_finish_backward(struct device *device, const struct pack_layout *l
                               const struct attention_shape *shape, const struct adapters *adapters,
                               const struct lora_group *group, const float *xa, const struct rope_tables *rope,
                               void *dqkv, float *t) {
+    struct pending_fold fold = attention_fold_take(device, dqkv);
     device_select(device);
     int32_t width = attention_qkv_width(shape);
-    if (!group_fits(device, shape, group) || !lora_is_fused_b(device, adapters, group)) {
+    bool fused = group_fits(device, shape, group) && lora_is_fused_b(device, adapters, group);
+    if (fold.dqkv != nullptr && !fused) {
+        attention_fold(device, &fold);
+        fold.dqkv = nullptr;
+    }
+    if (!fused) {
         cuda_qkv_rope_backward(device, layout, shape, rope, dqkv);
         cuda_lora_b_backward(device, layout, adapters, group, dqkv, width, xa, t);
         return;
@@ -289,6 +323,7 @@ void cuda_qkv_finish_backward(struct device *device, const struct pack_layout *l
     struct finish_backward_arrays arrays = {};
     arrays.params = adapters->params, arrays.scale = adapters->scale, arrays.stride = adapters->stride;
     arrays.xa = xa, arrays.t = t, arrays.dqkv = static_cast<bf16 *>(dqkv), arrays.width = width;
+    arrays.fold = fold;
     arrays.partial_total = segments.total;
     arrays.partial = lora_partial_take(device, layout, &segments, "qkv_finish_backward");
     if (arrays.partial == nullptr) return;

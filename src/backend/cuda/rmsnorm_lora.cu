@@ -76,50 +76,60 @@ __device__ __forceinline__ void tile_times_a(uint32_t tile, int32_t ld, int32_t 
     }
 }
 
-/* One block 16 rows. */
-template <int CHUNKS, int NT>
-__global__ void __launch_bounds__(FORWARD_WARPS * 32)
+/* A block takes tiles of 16 rows in turn, one after another, and keeps its part of A while they are of one slot. */
+template <int NT, int CHUNKS>
+__global__ void __launch_bounds__(FORWARD_WARPS * 32, NT <= 2 && CHUNKS <= 4 ? 2 : 1)
     norm_lora_forward_kernel(struct row_map map, struct norm_arrays arrays, struct a_rows rows) {
     extern __shared__ __align__(128) unsigned char shared[];
     __shared__ float room[FORWARD_WARPS][TILE_ROWS][NT * 8];
     bf16 *tile = reinterpret_cast<bf16 *>(shared);
-    int32_t ld = arrays.cols + 8, warp = static_cast<int32_t>(threadIdx.x) / 32;
-    int32_t lane = static_cast<int32_t>(threadIdx.x) % 32;
-    int64_t row = static_cast<int64_t>(blockIdx.x) * TILE_ROWS;
-    const float *params = arrays.params + map.adapter[row / map.slot_rows] * arrays.stride;
+    int32_t ld = arrays.cols + 8, warp = static_cast<int32_t>(threadIdx.x) / 32, held = -1;
+    int32_t lane = static_cast<int32_t>(threadIdx.x) % 32, n_tiles = map.n_rows / TILE_ROWS;
+    int32_t block = static_cast<int32_t>(blockIdx.x), blocks = static_cast<int32_t>(gridDim.x);
     float2 a[BATCH_STEPS][NT][2];
-    a_request<NT>(rows, params, arrays.cols, 0, a);
-    for (int32_t r = warp; r < TILE_ROWS; r += FORWARD_WARPS)
-        row_norm<CHUNKS>(arrays, row + r, tile + r * ld);
-    __syncthreads();
-    float sum[NT][4] = {};
-    tile_times_a<NT>(shared_address(tile), ld, arrays.cols, 0, a, sum);
-    if (CHUNKS > 4 && arrays.cols > BATCH_STEPS * FORWARD_WARPS * 16) {
-        a_request<NT>(rows, params, arrays.cols, 1, a);
-        tile_times_a<NT>(shared_address(tile), ld, arrays.cols, 1, a, sum);
-    }
+#pragma unroll 1
+    for (int32_t at = block * n_tiles / blocks; at < (block + 1) * n_tiles / blocks; at++) {
+        int64_t row = static_cast<int64_t>(at) * TILE_ROWS;
+        int32_t slot = static_cast<int32_t>(row / map.slot_rows);
+        const float *params = arrays.params + map.adapter[slot] * arrays.stride;
+        if (slot != held || CHUNKS > 4) a_request<NT>(rows, params, arrays.cols, 0, a);
+        held = slot;
+#pragma unroll 1 /* code that runs once a warp is fetched slower than it runs */
+        for (int32_t r = warp; r < TILE_ROWS; r += FORWARD_WARPS)
+            row_norm<CHUNKS>(arrays, row + r, tile + r * ld);
+        __syncthreads();
+        float sum[NT][4] = {};
+        tile_times_a<NT>(shared_address(tile), ld, arrays.cols, 0, a, sum);
+        if (CHUNKS > 4 && arrays.cols > BATCH_STEPS * FORWARD_WARPS * 16) {
+            a_request<NT>(rows, params, arrays.cols, 1, a);
+            tile_times_a<NT>(shared_address(tile), ld, arrays.cols, 1, a, sum);
+        }
 #pragma unroll
-    for (int j = 0; j < NT; j++) {
+        for (int j = 0; j < NT; j++) {
 #pragma unroll
-        for (int i = 0; i < 4; i++)
-            room[warp][lane / 4 + i / 2 * 8][j * 8 + lane % 4 * 2 + i % 2] = sum[j][i];
-    }
-    __syncthreads();
-    for (int32_t at = static_cast<int32_t>(threadIdx.x); at < TILE_ROWS * rows.columns; at += FORWARD_WARPS * 32) {
-        int32_t r = at / rows.columns, c = at % rows.columns;
-        float total = 0;
+            for (int i = 0; i < 4; i++)
+                room[warp][lane / 4 + i / 2 * 8][j * 8 + lane % 4 * 2 + i % 2] = sum[j][i];
+        }
+        __syncthreads();
+#pragma unroll 1
+        for (int32_t place = static_cast<int32_t>(threadIdx.x); place < TILE_ROWS * rows.columns;
+             place += FORWARD_WARPS * 32) {
+            int32_t r = place / rows.columns, c = place % rows.columns;
+            float total = 0;
 #pragma unroll
-        for (int w = 0; w < FORWARD_WARPS; w++)
-            total += room[w][r][c];
-        arrays.xa[(row + r) * rows.columns + c] = total;
+            for (int w = 0; w < FORWARD_WARPS; w++)
+                total += room[w][r][c];
+            arrays.xa[(row + r) * rows.columns + c] = total;
+        }
     }
 }
 
-template <int CHUNKS, int NT>
+template <int NT, int CHUNKS>
 static void launch_forward(struct device *device, const struct pack_layout *layout, const struct norm_arrays *arrays,
                            const struct a_rows *rows) {
     size_t shared = static_cast<size_t>(TILE_ROWS) * static_cast<size_t>(arrays->cols + 8) * sizeof(bf16);
-    kernel_launch(device, "norm_lora_a_forward", norm_lora_forward_kernel<CHUNKS, NT>, layout->n_rows / TILE_ROWS,
+    int32_t tiles = layout->n_rows / TILE_ROWS, most = 2 * device->multiprocessors;
+    kernel_launch(device, "norm_lora_a_forward", norm_lora_forward_kernel<NT, CHUNKS>, tiles < most ? tiles : most,
                   FORWARD_WARPS * 32, shared, row_map_make(layout), *arrays, *rows);
 }
 
@@ -137,5 +147,10 @@ void cuda_norm_lora_a_forward(struct device *device, const struct pack_layout *l
     arrays.x = static_cast<const bf16 *>(x), arrays.gain = gain, arrays.epsilon = epsilon, arrays.cols = cols;
     arrays.params = adapters->params, arrays.stride = adapters->stride;
     arrays.y = static_cast<bf16 *>(y), arrays.rstd = rstd, arrays.xa = xa;
-    BY_SHAPE(launch_forward, device, layout, &arrays, &rows);
+    if (cols <= 256)
+        BY_COLUMNS(launch_forward, device, layout, &arrays, &rows, 1)
+    else if (cols <= 1024)
+        BY_COLUMNS(launch_forward, device, layout, &arrays, &rows, 4)
+    else
+        BY_COLUMNS(launch_forward, device, layout, &arrays, &rows, 8)
 }

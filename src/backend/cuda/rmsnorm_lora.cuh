@@ -37,39 +37,29 @@ struct norm_arrays {
     int64_t stride; /* of params */
     float epsilon;
     int32_t cols;
-    bool stages_a; /* backward: A's rows fit into shared memory */
+    bool stages; /* backward: A's rows and dx lie in shared memory too */
 };
 
 static inline bool norm_lora_fits(int32_t cols, int32_t columns) {
     return cols % 128 == 0 && cols <= 2048 && columns > 0 && columns <= 48;
 }
 
-/* Chooses the instance by the row's width and the columns of xa. */
-#define BY_COLUMNS(call, chunks, device, layout, arrays, rows) \
-    switch (COLUMN_TILES((rows)->columns)) {                   \
-    case 1:                                                    \
-        call<chunks, 1>(device, layout, arrays, rows);         \
-        break;                                                 \
-    case 2:                                                    \
-        call<chunks, 2>(device, layout, arrays, rows);         \
-        break;                                                 \
-    case 3:                                                    \
-        call<chunks, 3>(device, layout, arrays, rows);         \
-        break;                                                 \
-    case 4:                                                    \
-        call<chunks, 4>(device, layout, arrays, rows);         \
-        break;                                                 \
-    default:                                                   \
-        call<chunks, 6>(device, layout, arrays, rows);         \
-        break;                                                 \
+/* Chooses the instance by the columns of xa; call<NT, others…>. */
+#define BY_COLUMNS(call, device, layout, arrays, rows, ...)               \
+    switch (COLUMN_TILES((rows)->columns)) {                              \
+    case 1:                                                               \
+        call<1 __VA_OPT__(, ) __VA_ARGS__>(device, layout, arrays, rows); \
+        break;                                                            \
+    case 2:                                                               \
+        call<2 __VA_OPT__(, ) __VA_ARGS__>(device, layout, arrays, rows); \
+        break;                                                            \
+    case 3:                                                               \
+        call<3 __VA_OPT__(, ) __VA_ARGS__>(device, layout, arrays, rows); \
+        break;                                                            \
+    case 4:                                                               \
+        call<4 __VA_OPT__(, ) __VA_ARGS__>(device, layout, arrays, rows); \
+        break;                                                            \
+    default:                                                              \
+        call<6 __VA_OPT__(, ) __VA_ARGS__>(device, layout, arrays, rows); \
+        break;                                                            \
     }
-#define BY_SHAPE(call, device, layout, arrays, rows)          \
-    do {                                                      \
-        if ((arrays)->cols <= 256) {                          \
-            BY_COLUMNS(call, 1, device, layout, arrays, rows) \
-        } else if ((arrays)->cols <= 1024) {                  \
-            BY_COLUMNS(call, 4, device, layout, arrays, rows) \
-        } else {                                              \
-            BY_COLUMNS(call, 8, device, layout, arrays, rows) \
-        }                                                     \
-    } while (0)

@@ -11,20 +11,28 @@
 #define ROWS           LORA_PARTIAL_ROWS
 
 struct backward_tiles {
-    bf16 *x, *dy; /* [ROWS][ld] in shared memory */
+    bf16 *x, *dy, *dx; /* [ROWS][ld] in shared memory; dx may be NULL: read where it lies */
     int32_t ld;
 };
 
-/* Rows beyond the slot become zeros. */
+/* Rows beyond the slot become zeros. Loops of this file stay loops wherever a few warps run them once: their code is
+ * fetched slower than it runs. */
 __device__ __forceinline__ void tiles_load(const struct norm_arrays &arrays, const struct backward_tiles &tiles,
                                            int64_t row, int32_t valid) {
-    int32_t pieces = arrays.cols / 8;
-    for (int32_t at = static_cast<int32_t>(threadIdx.x); at < ROWS * pieces; at += BACKWARD_WARPS * 32) {
-        int32_t r = at / pieces, col = at % pieces * 8;
+    int32_t warp = static_cast<int32_t>(threadIdx.x) / 32, lane = static_cast<int32_t>(threadIdx.x) % 32;
+#pragma unroll 1
+    for (int32_t r = warp; r < ROWS; r += BACKWARD_WARPS) {
         bool exists = r < valid;
-        int64_t source = exists ? (row + r) * arrays.cols + col : 0;
-        copy_async(shared_address(tiles.x + r * tiles.ld + col), arrays.x + source, exists);
-        copy_async(shared_address(tiles.dy + r * tiles.ld + col), arrays.dy + source, exists);
+        int64_t source = exists ? (row + r) * arrays.cols : 0;
+        if (tiles.dx == nullptr && lane * 64 < arrays.cols)
+            asm volatile("prefetch.global.L2 [%0];\n" ::"l"(arrays.dx + source + lane * 64));
+#pragma unroll 1
+        for (int32_t col = lane * 8; col < arrays.cols; col += 256) {
+            int32_t place = r * tiles.ld + col;
+            copy_async(shared_address(tiles.x + place), arrays.x + source + col, exists);
+            copy_async(shared_address(tiles.dy + place), arrays.dy + source + col, exists);
+            if (tiles.dx != nullptr) copy_async(shared_address(tiles.dx + place), arrays.dx + source + col, exists);
+        }
     }
     copy_async_commit();
 }
@@ -36,23 +44,27 @@ struct backward_stage {
 };
 __device__ __forceinline__ void stage_load(const struct norm_arrays &arrays, const struct a_rows &rows,
                                            const float *params, const struct backward_stage &stage) {
-    int32_t pieces = arrays.cols / 4, count = stage.a != nullptr ? rows.columns * pieces : 0;
-    for (int32_t at = static_cast<int32_t>(threadIdx.x); at < count; at += BACKWARD_WARPS * 32) {
-        int32_t c = at / pieces, col = at % pieces * 4;
-        copy_async(shared_address(stage.a + c * stage.ld + col), a_row(rows, params, c, arrays.cols) + col, true);
+    int32_t warp = static_cast<int32_t>(threadIdx.x) / 32, lane = static_cast<int32_t>(threadIdx.x) % 32;
+#pragma unroll 1
+    for (int32_t c = warp; stage.a != nullptr && c < rows.columns; c += BACKWARD_WARPS) {
+        const float *source = a_row(rows, params, c, arrays.cols);
+#pragma unroll 1
+        for (int32_t col = lane * 4; col < arrays.cols; col += 128)
+            copy_async(shared_address(stage.a + c * stage.ld + col), source + col, true);
     }
-    for (int32_t at = static_cast<int32_t>(threadIdx.x); at < pieces && arrays.gain != nullptr;
-         at += BACKWARD_WARPS * 32)
-        copy_async(shared_address(stage.gain + at * 4), arrays.gain + at * 4, true);
+#pragma unroll 1
+    for (int32_t at = static_cast<int32_t>(threadIdx.x) * 4; at < arrays.cols && arrays.gain != nullptr;
+         at += BACKWARD_WARPS * 128)
+        copy_async(shared_address(stage.gain + at), arrays.gain + at, true);
 }
 
-/* The tile of dy += t·A, warps taking n-tiles of 8 columns in turn; t [ROWS][NT·8]. The loops stay loops: code that
- * runs once a warp is fetched slower than it runs. */
+/* The tile of dy += t·A, warps taking n-tiles of 8 columns in turn; t [ROWS][NT·8]. Every pair is a step of its own
+ * with its ranks up to 16, so that the order of the sum does not know how far a pack pads them. `row_of` [NT·8]: where
+ * each column's row of A begins, NULL beyond the last. */
 template <int NT>
-__device__ __forceinline__ void tile_add_ta(const float *t, const float *params, const struct a_rows &rows,
-                                            int32_t cols, const struct backward_stage &stage,
-                                            const struct backward_tiles &tiles) {
-    constexpr int STEPS = (NT + 1) / 2;
+__device__ __forceinline__ void tile_add_ta(const float *t, const float *const *row_of, const struct a_rows &rows,
+                                            int32_t cols, const struct backward_tiles &tiles) {
+    constexpr int STEPS = NT <= 3 ? NT : NT / 2; /* rank 8 or 16 */
     int32_t lane = static_cast<int32_t>(threadIdx.x) % 32, g = lane / 4, pair = lane % 4 * 2;
     uint32_t main[ROWS / 16][STEPS][4], rest[ROWS / 16][STEPS][4];
     const float *a[STEPS][4];
@@ -60,14 +72,14 @@ __device__ __forceinline__ void tile_add_ta(const float *t, const float *params,
     for (int s = 0; s < STEPS; s++) {
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            int32_t column = s * 16 + pair + i % 2 + i / 2 * 8;
-            a[s][i] = a_row(rows, params, column, cols);
-            if (stage.a != nullptr && column < rows.columns) a[s][i] = stage.a + column * stage.ld;
+            int32_t rank = pair + i % 2 + i / 2 * 8, column = s * rows.rank + rank;
+            bool exists = rank < rows.rank && column < rows.columns;
+            a[s][i] = exists ? row_of[column] : nullptr;
 #pragma unroll
             for (int m = 0; m < ROWS / 16; m++) {
-                int c = s * 16 + pair + i / 2 * 8, r = m * 16 + g + i % 2 * 8;
+                int32_t low = pair + i / 2 * 8, c = s * rows.rank + low, r = m * 16 + g + i % 2 * 8;
                 float2 two = make_float2(0, 0);
-                if (c < NT * 8) two = *reinterpret_cast<const float2 *>(t + r * NT * 8 + c);
+                if (low < rows.rank && c < rows.columns) two = *reinterpret_cast<const float2 *>(t + r * NT * 8 + c);
                 split_bf16(two.x, two.y, &main[m][s][i], &rest[m][s][i]);
             }
         }
@@ -145,77 +157,62 @@ __device__ __forceinline__ void grad_a_store(const struct norm_arrays &arrays, c
     }
 }
 
-/* The warp's rows of dx, asked for long before they are needed. */
-template <int CHUNKS>
-__device__ __forceinline__ void residual_request(const struct norm_arrays &arrays, int64_t row, int32_t valid,
-                                                 uint4 out[ROWS / BACKWARD_WARPS][CHUNKS]) {
-    int32_t warp = static_cast<int32_t>(threadIdx.x) / 32, lane = static_cast<int32_t>(threadIdx.x) % 32;
-#pragma unroll
-    for (int i = 0; i < ROWS / BACKWARD_WARPS; i++) {
-#pragma unroll
-        for (int c = 0; c < CHUNKS; c++) {
-            int32_t r = warp + i * BACKWARD_WARPS, col = (c * 32 + lane) * 8;
-            bool exists = r < valid && col < arrays.cols;
-            out[i][c] = make_uint4(0, 0, 0, 0);
-            if (exists) out[i][c] = *reinterpret_cast<const uint4 *>(arrays.dx + (row + r) * arrays.cols + col);
-        }
-    }
-}
-
 /* Through the norm: dx += rstd·(g·dy − x·rstd²·mean(g·dy·x)), a warp a row. */
-template <int CHUNKS>
 __device__ __forceinline__ void row_end(const struct norm_arrays &arrays, int64_t row, const bf16 *x, const bf16 *dy,
-                                        const float *gain, float scale, const uint4 residual[CHUNKS]) {
+                                        const bf16 *dx, const float *gain, float scale) {
     int32_t lane = static_cast<int32_t>(threadIdx.x) % 32;
-    float dys[CHUNKS][8], sum = 0;
-#pragma unroll
-    for (int c = 0; c < CHUNKS; c++) {
-        int32_t col = (c * 32 + lane) * 8;
-        if (col >= arrays.cols) continue;
-        float values[8], g[8];
+    float values[8], grads[8], g[8], sum = 0;
+#pragma unroll 1
+    for (int32_t col = lane * 8; col < arrays.cols; col += 256) {
         load8(x + col, values);
-        load8(dy + col, dys[c]);
+        load8(dy + col, grads);
         load8(gain + col, g);
 #pragma unroll
-        for (int j = 0; j < 8; j++) {
-            dys[c][j] *= g[j];
-            sum += dys[c][j] * values[j];
-        }
+        for (int j = 0; j < 8; j++)
+            sum += grads[j] * g[j] * values[j];
     }
     float along = warp_sum(sum) * scale * scale / static_cast<float>(arrays.cols);
-#pragma unroll
-    for (int c = 0; c < CHUNKS; c++) {
-        int32_t col = (c * 32 + lane) * 8;
-        if (col >= arrays.cols) continue;
-        float values[8], out[8];
+#pragma unroll 1
+    for (int32_t col = lane * 8; col < arrays.cols; col += 256) {
+        float out[8];
         load8(x + col, values);
-        load8(reinterpret_cast<const bf16 *>(&residual[c]), out);
+        load8(dy + col, grads);
+        load8(gain + col, g);
+        load8(dx + col, out);
 #pragma unroll
         for (int j = 0; j < 8; j++)
-            out[j] += scale * (dys[c][j] - values[j] * along);
+            out[j] += scale * (grads[j] * g[j] - values[j] * along);
         store8(arrays.dx + row * arrays.cols + col, out);
     }
 }
 
 /* Grid: (partials a slot, slots). NORM: through the norm into dx; else dy itself is what is written. */
-template <int CHUNKS, int NT, bool NORM>
-__global__ void __launch_bounds__(BACKWARD_WARPS * 32, NT <= 2 && CHUNKS <= 4 ? 2 : 1)
+template <int NT, bool NORM>
+__global__ void __launch_bounds__(BACKWARD_WARPS * 32, NT <= 2 ? 3 : 1)
     lora_a_backward_kernel(struct row_map map, struct norm_arrays arrays, struct a_rows rows) {
     extern __shared__ __align__(128) unsigned char shared[];
     __shared__ __align__(16) float t[ROWS * NT * 8], rstd[ROWS];
+    __shared__ const float *row_of[NT * 8];
     int32_t warp = static_cast<int32_t>(threadIdx.x) / 32, lane = static_cast<int32_t>(threadIdx.x) % 32;
     int32_t first = static_cast<int32_t>(blockIdx.x) * ROWS, valid = min(ROWS, map.slot_rows - first);
     int64_t row = static_cast<int64_t>(blockIdx.y) * map.slot_rows + first;
     struct backward_tiles tiles;
     tiles.ld = arrays.cols + 8;
     tiles.x = reinterpret_cast<bf16 *>(shared), tiles.dy = tiles.x + ROWS * tiles.ld;
+    tiles.dx = NORM && arrays.stages ? tiles.dy + ROWS * tiles.ld : nullptr;
     const float *params = arrays.params + map.adapter[blockIdx.y] * arrays.stride;
     struct backward_stage stage;
     stage.ld = arrays.cols + 8;
-    stage.gain = reinterpret_cast<float *>(tiles.dy + ROWS * tiles.ld);
-    stage.a = arrays.stages_a ? stage.gain + arrays.cols : nullptr;
+    stage.gain = reinterpret_cast<float *>(tiles.x + (tiles.dx != nullptr ? 3 : 2) * ROWS * tiles.ld);
+    stage.a = arrays.stages ? stage.gain + arrays.cols : nullptr;
     stage_load(arrays, rows, params, stage);
     tiles_load(arrays, tiles, row, valid);
+    if (static_cast<int32_t>(threadIdx.x) < NT * 8) {
+        int32_t c = static_cast<int32_t>(threadIdx.x);
+        const float *source = a_row(rows, params, c, arrays.cols);
+        row_of[c] = source != nullptr && stage.a != nullptr ? stage.a + c * stage.ld : source;
+    }
+#pragma unroll 1
     for (int32_t at = static_cast<int32_t>(threadIdx.x); at < ROWS * NT * 8; at += BACKWARD_WARPS * 32) {
         int32_t r = at / (NT * 8), c = at % (NT * 8);
         t[at] = r < valid && c < rows.columns ? arrays.t[(row + r) * rows.columns + c] : 0.0f;
@@ -224,22 +221,20 @@ __global__ void __launch_bounds__(BACKWARD_WARPS * 32, NT <= 2 && CHUNKS <= 4 ? 
         int32_t r = static_cast<int32_t>(threadIdx.x);
         rstd[r] = !NORM ? 1.0f : r < valid ? arrays.rstd_in[row + r] : 0.0f;
     }
-    uint4 residual[ROWS / BACKWARD_WARPS][CHUNKS];
-    if constexpr (NORM) residual_request<CHUNKS>(arrays, row, valid, residual);
     copy_async_wait<0>();
     __syncthreads();
-    tile_add_ta<NT>(t, params, rows, arrays.cols, stage, tiles);
+    tile_add_ta<NT>(t, row_of, rows, arrays.cols, tiles);
     int64_t block = static_cast<int64_t>(blockIdx.y) * gridDim.x + blockIdx.x;
     grad_a_store<NT>(arrays, rows, t, rstd, stage.gain, tiles, arrays.partial + block * rows.columns * arrays.cols);
     __syncthreads(); /* dy's rows were changed by all warps */
-#pragma unroll
-    for (int i = 0; i < ROWS / BACKWARD_WARPS; i++) {
-        int32_t r = warp + i * BACKWARD_WARPS;
-        if (r >= valid) continue;
+#pragma unroll 1
+    for (int32_t r = warp; r < valid; r += BACKWARD_WARPS) {
         const bf16 *dy = tiles.dy + r * tiles.ld;
         if constexpr (NORM) {
-            row_end<CHUNKS>(arrays, row + r, tiles.x + r * tiles.ld, dy, stage.gain, rstd[r], residual[i]);
+            const bf16 *dx = tiles.dx != nullptr ? tiles.dx + r * tiles.ld : arrays.dx + (row + r) * arrays.cols;
+            row_end(arrays, row + r, tiles.x + r * tiles.ld, dy, dx, stage.gain, rstd[r]);
         } else {
+#pragma unroll 1
             for (int32_t col = lane * 8; col < arrays.cols; col += 256)
                 *reinterpret_cast<uint4 *>(arrays.dx + (row + r) * arrays.cols + col) =
                     *reinterpret_cast<const uint4 *>(dy + col);
@@ -247,28 +242,29 @@ __global__ void __launch_bounds__(BACKWARD_WARPS * 32, NT <= 2 && CHUNKS <= 4 ? 
     }
 }
 
-static size_t backward_shared(int32_t cols) {
-    return static_cast<size_t>(2 * ROWS) * static_cast<size_t>(cols + 8) * sizeof(bf16) +
+/* `tiles` of rows, and the gain. */
+static size_t backward_shared(int32_t cols, int32_t tiles) {
+    return static_cast<size_t>(tiles * ROWS) * static_cast<size_t>(cols + 8) * sizeof(bf16) +
            static_cast<size_t>(cols) * sizeof(float);
 }
 
-template <int CHUNKS, int NT>
+template <int NT>
 static void launch(struct device *device, const struct pack_layout *layout, const struct norm_arrays *arrays,
                    const struct a_rows *rows) {
     dim3 grid(static_cast<unsigned>(lora_partials(layout)), static_cast<unsigned>(layout->n_slots));
     struct norm_arrays staging = *arrays;
-    size_t shared = backward_shared(arrays->cols);
     size_t staged = static_cast<size_t>(rows->columns) * static_cast<size_t>(arrays->cols + 8) * sizeof(float);
-    /* With A beside the tiles a multiprocessor holds one block: worth it while there are no more blocks than that. */
-    staging.stages_a = shared + staged + 8192 <= static_cast<size_t>(device->shared_limit) &&
-                       grid.x * grid.y <= static_cast<unsigned>(device->multiprocessors);
-    if (staging.stages_a) shared += staged;
+    staged += backward_shared(arrays->cols, 3);
+    /* With A and dx beside the tiles a multiprocessor holds one block: worth it while there are no more blocks. */
+    staging.stages = staged + 8192 <= static_cast<size_t>(device->shared_limit) &&
+                     grid.x * grid.y <= static_cast<unsigned>(device->multiprocessors);
+    size_t shared = staging.stages ? staged : backward_shared(arrays->cols, 2);
     if (arrays->gain != nullptr)
-        kernel_launch(device, "norm_lora_a_backward", lora_a_backward_kernel<CHUNKS, NT, true>, grid,
-                      BACKWARD_WARPS * 32, shared, row_map_make(layout), staging, *rows);
-    else
-        kernel_launch(device, "lora_a_backward", lora_a_backward_kernel<CHUNKS, NT, false>, grid, BACKWARD_WARPS * 32,
+        kernel_launch(device, "norm_lora_a_backward", lora_a_backward_kernel<NT, true>, grid, BACKWARD_WARPS * 32,
                       shared, row_map_make(layout), staging, *rows);
+    else
+        kernel_launch(device, "lora_a_backward", lora_a_backward_kernel<NT, false>, grid, BACKWARD_WARPS * 32, shared,
+                      row_map_make(layout), staging, *rows);
 }
 
 /* dx += gradient through x·Aᵀ (and the norm before it when there is a gain), and grad A. False: no kernel fits. */
@@ -277,12 +273,12 @@ static bool fused_run(struct device *device, const struct pack_layout *layout, c
     struct a_rows rows = a_rows_make(group);
     if (group->n == 0 || !norm_lora_fits(arrays.cols, rows.columns) || !lora_is_fused_a(device, adapters, group))
         return false;
-    if (backward_shared(arrays.cols) + 8192 > static_cast<size_t>(device->shared_limit)) return false;
+    if (backward_shared(arrays.cols, 2) + 8192 > static_cast<size_t>(device->shared_limit)) return false;
     struct lora_segments segments = lora_segments_a(group);
     arrays.params = adapters->params, arrays.stride = adapters->stride;
     arrays.partial = lora_partial_take(device, layout, &segments, "lora_a_backward");
     if (arrays.partial == nullptr) return true;
-    BY_SHAPE(launch, device, layout, &arrays, &rows);
+    BY_COLUMNS(launch, device, layout, &arrays, &rows)
     lora_reduce(device, layout, adapters, &segments, arrays.partial);
     return true;
 }

@@ -41,6 +41,10 @@ static void scratch_retire(struct device *device, enum scratch_use use) {
     scratch->bytes[use] = 0;
 }
 
+size_t scratch_bytes(const struct device *device, enum scratch_use use) {
+    return device->scratch->bytes[use];
+}
+
 void *scratch_take(struct device *device, enum scratch_use use, size_t bytes, const char *what) {
     struct scratch *scratch = device->scratch;
     if (bytes <= scratch->bytes[use]) return scratch->memory[use];

@@ -1,0 +1,345 @@
+/* Causal attention on Hopper's warpgroup products, bf16, head size 64, forward and backward: the blocks, roles and
+ * orders of sums of attention_forward.cu and attention_backward.cu with a warpgroup where those have four warps. The
+ * weights never leave registers: they come out of one product and go into the next. */
+#include <cmath>
+
+#include "attention.cuh"
+#include "wgmma.cuh"
+
+#define HEAD 64
+#define TILE (FLASH_TILE * HEAD * 2u) /* bytes */
+
+__device__ __forceinline__ uint32_t tiles_base(unsigned char *shared) {
+    return (shared_address(shared) + 1023u) & ~1023u;
+}
+
+/* out (64 × 64) = rows of `a` times rows of `b`, both tiles. */
+__device__ __forceinline__ void rows_by_rows(float out[8][4], uint32_t a, uint32_t b) {
+#pragma unroll
+    for (int step = 0; step < HEAD / 16; step++)
+        wgmma_64<false>(out, wgmma_tile(a + step * 32), wgmma_tile(b + step * 32), step > 0);
+}
+
+/* sum (64 × 64) += weights (64 × 64 in registers) · tile. */
+__device__ __forceinline__ void weights_by_tile(float sum[8][4], const uint32_t weights[4][4], uint32_t tile) {
+#pragma unroll
+    for (int step = 0; step < FLASH_TILE / 16; step++)
+        wgmma_64<true>(sum, weights[step], wgmma_tile(tile + step * 2048), true);
+}
+
+__device__ __forceinline__ void weights_pack(const float weights[8][4], uint32_t out[4][4]) {
+#pragma unroll
+    for (int step = 0; step < 4; step++) {
+        out[step][0] = pack_bf16(weights[2 * step][0], weights[2 * step][1]);
+        out[step][1] = pack_bf16(weights[2 * step][2], weights[2 * step][3]);
+        out[step][2] = pack_bf16(weights[2 * step + 1][0], weights[2 * step + 1][1]);
+        out[step][3] = pack_bf16(weights[2 * step + 1][2], weights[2 * step + 1][3]);
+    }
+}
+
+/* On the diagonal tile: −∞ where the key comes after the query. KEYS: the rows are keys, else queries; `row` is this
+ * thread's first. */
+template <bool KEYS> __device__ __forceinline__ void diagonal_mask(float scores[8][4], int row) {
+    int column = static_cast<int>(threadIdx.x) % 4 * 2;
+#pragma unroll
+    for (int j = 0; j < 8; j++) {
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            int along = j * 8 + column + i % 2, down = row + i / 2 * 8;
+            if (KEYS ? down > along : along > down) scores[j][i] = -INFINITY;
+        }
+    }
+}
+
+/* This thread's rows of a 64 × 64 sum are row and row + 8 of `target`, bf16. */
+__device__ __forceinline__ void sum_store(const float sum[8][4], const float factor[2], bf16 *target, int64_t ld,
+                                          int row, int valid) {
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        if (row + h * 8 >= valid) continue;
+        bf16 *place = target + (row + h * 8) * ld + static_cast<int>(threadIdx.x) % 4 * 2;
+#pragma unroll
+        for (int j = 0; j < 8; j++)
+            *reinterpret_cast<uint32_t *>(place + j * 8) =
+                pack_bf16(sum[j][2 * h] * factor[h], sum[j][2 * h + 1] * factor[h]);
+    }
+}
+
+/* ---- forward ---- */
+
+/* The running maximum and sum of the thread's two rows, and the factor for what was summed before. */
+__device__ __forceinline__ void softmax_step(float scores[8][4], float scale, float highest[2], float total[2],
+                                             float factor[2]) {
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        float top = highest[h], sum = 0;
+#pragma unroll
+        for (int j = 0; j < 8; j++)
+            top = fmaxf(top, fmaxf(scores[j][2 * h], scores[j][2 * h + 1]));
+        top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
+        top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
+        factor[h] = exp2_fast((highest[h] - top) * scale);
+        highest[h] = top;
+        float shift = top * scale;
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+            scores[j][2 * h] = exp2_fast(scores[j][2 * h] * scale - shift);
+            scores[j][2 * h + 1] = exp2_fast(scores[j][2 * h + 1] * scale - shift);
+            sum += scores[j][2 * h] + scores[j][2 * h + 1];
+        }
+        total[h] = total[h] * factor[h] + sum;
+    }
+}
+
+/* Grid: (heads, sequences, query tiles; the longest first). */
+__global__ void __launch_bounds__(FLASH_THREADS, 4)
+    hopper_forward_kernel(struct attention_map map, const bf16 *qkv, bf16 *out, float *lse) {
+    extern __shared__ unsigned char shared[];
+    uint32_t base = tiles_base(shared), stage0 = base + TILE;
+    int32_t head = static_cast<int32_t>(blockIdx.x), tile = static_cast<int32_t>(gridDim.z - 1 - blockIdx.z);
+    int64_t row = sequence_row(map, static_cast<int32_t>(blockIdx.y));
+    int32_t first = tile * FLASH_TILE, lane = static_cast<int32_t>(threadIdx.x) % 32;
+    int32_t mine = static_cast<int32_t>(threadIdx.x) / 32 * 16 + lane / 4;
+    const bf16 *keys = qkv + row * map.width + (map.n_heads + head / map.group) * HEAD;
+    const bf16 *values = keys + map.n_kv_heads * HEAD;
+    tile_load<HEAD>(base, qkv + (row + first) * map.width + head * HEAD, map.width, map.context - first);
+    tile_load<HEAD>(stage0, keys, map.width, map.context);
+    tile_load<HEAD>(stage0 + TILE, values, map.width, map.context);
+    copy_async_commit();
+    float sum[8][4] = {}, highest[2] = {-INFINITY, -INFINITY}, total[2] = {}, factor[2];
+    for (int32_t t = 0; t <= tile; t++) {
+        uint32_t stage = stage0 + static_cast<uint32_t>(t % 2) * 2 * TILE;
+        copy_async_wait<0>();
+        wgmma_publish();
+        __syncthreads();
+        float scores[8][4];
+        wgmma_fence();
+        rows_by_rows(scores, base, stage);
+        wgmma_commit();
+        if (t < tile) {
+            uint32_t next = stage0 + static_cast<uint32_t>((t + 1) % 2) * 2 * TILE;
+            int64_t offset = static_cast<int64_t>(t + 1) * FLASH_TILE * map.width;
+            tile_load<HEAD>(next, keys + offset, map.width, map.context - (t + 1) * FLASH_TILE);
+            tile_load<HEAD>(next + TILE, values + offset, map.width, map.context - (t + 1) * FLASH_TILE);
+        }
+        copy_async_commit();
+        wgmma_wait<0>();
+        if (t == tile) diagonal_mask<false>(scores, mine);
+        softmax_step(scores, map.scale * LOG2_E, highest, total, factor);
+        uint32_t weights[4][4];
+        weights_pack(scores, weights);
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+            sum[j][0] *= factor[0], sum[j][1] *= factor[0];
+            sum[j][2] *= factor[1], sum[j][3] *= factor[1];
+        }
+        wgmma_fence();
+        weights_by_tile(sum, weights, stage + TILE);
+        wgmma_commit();
+        wgmma_wait<0>();
+    }
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        total[h] += __shfl_xor_sync(0xffffffffu, total[h], 1);
+        total[h] += __shfl_xor_sync(0xffffffffu, total[h], 2);
+        int32_t at = first + mine + h * 8;
+        if (lse != nullptr && lane % 4 == 0 && at < map.context)
+            lse[(row + at) * map.n_heads + head] = highest[h] * map.scale + logf(total[h]);
+        factor[h] = 1.0f / total[h];
+    }
+    int64_t ld = static_cast<int64_t>(map.n_heads) * HEAD;
+    sum_store(sum, factor, out + (row + first) * ld + head * HEAD, ld, mine, map.context - first);
+}
+
+void attention_forward_hopper(struct device *device, const struct attention_map *map, const void *qkv, void *out,
+                              float *lse) {
+    dim3 grid(static_cast<unsigned>(map->n_heads), static_cast<unsigned>(map->n_slots * map->n_sequences),
+              static_cast<unsigned>(ceil_div(map->context, FLASH_TILE)));
+    kernel_launch(device, "attention_forward", hopper_forward_kernel, grid, FLASH_THREADS, 5 * TILE + 1024, *map,
+                  static_cast<const bf16 *>(qkv), static_cast<bf16 *>(out), lse);
+}
+
+/* ---- backward ---- */
+
+/* What both roles know of their (head, sequence). */
+struct backward_place {
+    const bf16 *queries, *keys, *values, *grads; /* of position 0 */
+    int64_t row, grad_ld;
+    int32_t head;
+};
+__device__ __forceinline__ backward_place place_make(const struct attention_map &map,
+                                                     const struct backward_arrays &arrays) {
+    backward_place place;
+    place.head = static_cast<int32_t>(blockIdx.x);
+    place.row = sequence_row(map, static_cast<int32_t>(blockIdx.y));
+    place.queries = arrays.qkv + place.row * map.width + place.head * HEAD;
+    place.keys = arrays.qkv + place.row * map.width + (map.n_heads + place.head / map.group) * HEAD;
+    place.values = place.keys + map.n_kv_heads * HEAD;
+    place.grad_ld = map.n_heads * HEAD;
+    place.grads = arrays.dout + place.row * place.grad_ld + place.head * HEAD;
+    return place;
+}
+
+/* lse (in units of log2) and delta of 64 queries; beyond the sequence the weights vanish. */
+__device__ __forceinline__ void query_sums_load(const struct attention_map &map, const struct backward_arrays &arrays,
+                                                int64_t row, int32_t head, int32_t first, float *room) {
+    int i = static_cast<int>(threadIdx.x) % FLASH_TILE;
+    bool exists = first + i < map.context;
+    int64_t at = (row + first + i) * map.n_heads + head;
+    if (threadIdx.x < FLASH_TILE)
+        room[i] = exists ? arrays.lse[at] * LOG2_E : INFINITY;
+    else
+        room[FLASH_TILE + i] = exists ? arrays.delta[at] : 0.0f;
+}
+
+__device__ __forceinline__ void queries_load(const struct attention_map &map, const backward_place &place,
+                                             int32_t first, uint32_t target) {
+    tile_load<HEAD>(target, place.queries + static_cast<int64_t>(first) * map.width, map.width, map.context - first);
+    tile_load<HEAD>(target + TILE, place.grads + first * place.grad_ld, place.grad_ld, map.context - first);
+}
+__device__ __forceinline__ void keys_load(const struct attention_map &map, const backward_place &place, int32_t first,
+                                          uint32_t target) {
+    tile_load<HEAD>(target, place.keys + static_cast<int64_t>(first) * map.width, map.width, map.context - first);
+    tile_load<HEAD>(target + TILE, place.values + static_cast<int64_t>(first) * map.width, map.width,
+                    map.context - first);
+}
+
+/* Keys stay, queries stream; scores are transposed: keys down, queries along. */
+__device__ __forceinline__ void keys_backward(const struct attention_map &map, const struct backward_arrays &arrays,
+                                              int32_t tile, uint32_t base, float *room) {
+    backward_place place = place_make(map, arrays);
+    int32_t first = tile * FLASH_TILE, lane = static_cast<int32_t>(threadIdx.x) % 32;
+    int32_t mine = static_cast<int32_t>(threadIdx.x) / 32 * 16 + lane / 4;
+    int32_t n_tiles = (map.context + FLASH_TILE - 1) / FLASH_TILE;
+    uint32_t stage0 = base + 2 * TILE;
+    keys_load(map, place, first, base);
+    queries_load(map, place, first, stage0);
+    copy_async_commit();
+    query_sums_load(map, arrays, place.row, place.head, first, room);
+    float dk[8][4] = {}, dv[8][4] = {};
+    for (int32_t t = tile; t < n_tiles; t++) {
+        uint32_t parity = static_cast<uint32_t>(t - tile) % 2, stage = stage0 + parity * 2 * TILE;
+        const float *sums = room + parity * 2 * FLASH_TILE + lane % 4 * 2;
+        copy_async_wait<0>();
+        wgmma_publish();
+        __syncthreads();
+        float weights[8][4], grads[8][4];
+        wgmma_fence();
+        rows_by_rows(weights, base, stage);
+        wgmma_commit();
+        rows_by_rows(grads, base + TILE, stage + TILE);
+        wgmma_commit();
+        if (t + 1 < n_tiles) {
+            queries_load(map, place, (t + 1) * FLASH_TILE, stage0 + (1 - parity) * 2 * TILE);
+            query_sums_load(map, arrays, place.row, place.head, (t + 1) * FLASH_TILE,
+                            room + (1 - parity) * 2 * FLASH_TILE);
+        }
+        copy_async_commit();
+        wgmma_wait<1>();
+        if (t == tile) diagonal_mask<true>(weights, mine);
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+            float2 log_sum = *reinterpret_cast<const float2 *>(sums + j * 8);
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                weights[j][i] = exp2_fast(weights[j][i] * (map.scale * LOG2_E) - (i % 2 == 0 ? log_sum.x : log_sum.y));
+        }
+        wgmma_wait<0>();
+        uint32_t operand[4][4], changes[4][4];
+        weights_pack(weights, operand);
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+            float2 mean = *reinterpret_cast<const float2 *>(sums + FLASH_TILE + j * 8);
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                grads[j][i] = weights[j][i] * (grads[j][i] - (i % 2 == 0 ? mean.x : mean.y));
+        }
+        weights_pack(grads, changes);
+        wgmma_fence();
+        weights_by_tile(dv, operand, stage + TILE);
+        weights_by_tile(dk, changes, stage);
+        wgmma_commit();
+        wgmma_wait<0>();
+    }
+    int64_t target = (place.row + first) * place.grad_ld + place.head * HEAD;
+    const float scale[2] = {map.scale, map.scale}, one[2] = {1, 1};
+    sum_store(dk, scale, arrays.dk + target, place.grad_ld, mine, map.context - first);
+    sum_store(dv, one, arrays.dv + target, place.grad_ld, mine, map.context - first);
+}
+
+/* Queries stay, keys stream. */
+__device__ __forceinline__ void queries_backward(const struct attention_map &map, const struct backward_arrays &arrays,
+                                                 int32_t tile, uint32_t base, float *room) {
+    backward_place place = place_make(map, arrays);
+    int32_t first = tile * FLASH_TILE, lane = static_cast<int32_t>(threadIdx.x) % 32;
+    int32_t mine = static_cast<int32_t>(threadIdx.x) / 32 * 16 + lane / 4;
+    uint32_t stage0 = base + 2 * TILE;
+    queries_load(map, place, first, base);
+    keys_load(map, place, 0, stage0);
+    copy_async_commit();
+    query_sums_load(map, arrays, place.row, place.head, first, room);
+    float dq[8][4] = {}, log_sum[2] = {}, mean[2] = {};
+    for (int32_t t = 0; t <= tile; t++) {
+        uint32_t parity = static_cast<uint32_t>(t) % 2, stage = stage0 + parity * 2 * TILE;
+        copy_async_wait<0>();
+        wgmma_publish();
+        __syncthreads();
+        float weights[8][4], grads[8][4];
+        wgmma_fence();
+        rows_by_rows(weights, base, stage);
+        wgmma_commit();
+        rows_by_rows(grads, base + TILE, stage + TILE);
+        wgmma_commit();
+        if (t == 0) {
+#pragma unroll
+            for (int h = 0; h < 2; h++)
+                log_sum[h] = room[mine + h * 8], mean[h] = room[FLASH_TILE + mine + h * 8];
+        }
+        if (t < tile) keys_load(map, place, (t + 1) * FLASH_TILE, stage0 + (1 - parity) * 2 * TILE);
+        copy_async_commit();
+        wgmma_wait<1>();
+        if (t == tile) diagonal_mask<false>(weights, mine);
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                weights[j][i] = exp2_fast(weights[j][i] * (map.scale * LOG2_E) - log_sum[i / 2]);
+        }
+        wgmma_wait<0>();
+#pragma unroll
+        for (int j = 0; j < 8; j++) {
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                grads[j][i] = weights[j][i] * (grads[j][i] - mean[i / 2]);
+        }
+        uint32_t changes[4][4];
+        weights_pack(grads, changes);
+        wgmma_fence();
+        weights_by_tile(dq, changes, stage);
+        wgmma_commit();
+        wgmma_wait<0>();
+    }
+    const float scale[2] = {map.scale, map.scale};
+    sum_store(dq, scale, arrays.dqkv + (place.row + first) * map.width + place.head * HEAD, map.width, mine,
+              map.context - first);
+}
+
+/* Grid: (heads, sequences, 2·tiles); the roles alternate, the longest of each first. */
+__global__ void __launch_bounds__(FLASH_THREADS, 3)
+    hopper_backward_kernel(struct attention_map map, struct backward_arrays arrays) {
+    extern __shared__ unsigned char shared[];
+    __shared__ __align__(16) float room[4 * FLASH_TILE];
+    int32_t n_tiles = static_cast<int32_t>(gridDim.z) / 2, place = static_cast<int32_t>(blockIdx.z) / 2;
+    if (blockIdx.z % 2 == 0)
+        keys_backward(map, arrays, place, tiles_base(shared), room);
+    else
+        queries_backward(map, arrays, n_tiles - 1 - place, tiles_base(shared), room);
+}
+
+void attention_backward_hopper(struct device *device, const struct attention_map *map,
+                               const struct backward_arrays *arrays) {
+    dim3 grid(static_cast<unsigned>(map->n_heads), static_cast<unsigned>(map->n_slots * map->n_sequences),
+              static_cast<unsigned>(2 * ceil_div(map->context, FLASH_TILE)));
+    kernel_launch(device, "attention_backward", hopper_backward_kernel, grid, FLASH_THREADS, 6 * TILE + 1024, *map,
+                  *arrays);
+}
