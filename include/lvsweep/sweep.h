@@ -173,9 +173,11 @@ struct coordinator_options {
     enum lost_mode lost;
     bool count_evaluation; /* evaluation is charged too */
     int32_t retries, quarantine_after;
-    int32_t pack;         /* most trials an assignment, same context and batch; 1 … ASSIGNMENT_MAX */
-    int32_t pack_rows;    /* most rows of a step (batch · context · trials) beyond one trial; 0 = no limit */
-    bool pack_spread;     /* narrower packs when workers would be idle; only where packing changes no bit */
+    int32_t pack;      /* most trials an assignment, same context and batch; 1 … ASSIGNMENT_MAX */
+    int32_t pack_rows; /* pack = auto: most rows of a step (batch · context · trials) beyond one trial; 0 = not auto */
+    /* Packing a trial of these settings changes no bit, so pack_rows and idle workers may decide; NULL = of no trial.
+     */
+    bool (*packs_exactly)(const struct settings *settings);
     char metric[64];      /* chooses the best of a stage */
     int32_t n_channel;    /* that metrics of several channels are averaged over */
     bool dearest_is_best; /* plan: the dearest trial of a stage stands for its best */

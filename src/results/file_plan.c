@@ -26,7 +26,7 @@ static bool row_forecasts(const struct results *results, const struct result_row
     *count = 0;
     if (!may_have_files(row) || (row->record.val.n_series <= 0 && row->record.test.n_series <= 0)) return false;
     enum lvs_status status = trial_folder(folder, results->output, row->trial.name, &err);
-    if (status == LVS_OK) status = trial_forecast_read(folder, parts, count, &err);
+    if (status == LVS_OK) status = trial_forecast_read(folder, row->trial.eval_key, parts, count, &err);
     if (status != LVS_OK) log_warning("%s: left out of " RESULTS_FILE, err.text);
     return *count > 0;
 }

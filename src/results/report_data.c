@@ -222,14 +222,13 @@ static void load_curves(struct report *report) {
 }
 
 static void load_forecasts(struct report *report) {
-    char folder[LVS_PATH_MAX], path[LVS_PATH_MAX];
+    char folder[LVS_PATH_MAX];
     struct lvs_error ignored;
     if (report->best.index < 0) return;
-    const char *name = report->results->rows[report->best.index].trial.name;
-    if (trial_folder(folder, report->results->output, name, &ignored) != LVS_OK ||
-        file_join(path, folder, "forecast.bin", &ignored) != LVS_OK || !file_exists(path))
+    const struct trial *best = &report->results->rows[report->best.index].trial;
+    if (trial_folder(folder, report->results->output, best->name, &ignored) != LVS_OK) return;
+    if (trial_forecast_read(folder, best->eval_key, report->forecasts, &report->n_forecasts, &ignored) == LVS_OK)
         return;
-    if (trial_forecast_read(folder, report->forecasts, &report->n_forecasts, &ignored) == LVS_OK) return;
     report->n_forecasts = 0;
     report->n_damaged++;
 }

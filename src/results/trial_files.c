@@ -2,6 +2,7 @@
  * of results.h5 reads them again. Whole or absent; read back with a checksum. */
 #include "results_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -111,17 +112,36 @@ static int32_t part_arrays(const struct trial_forecast *f, struct array *out) {
     return 6;
 }
 
-enum lvs_status trial_forecast_write(const char *folder, const struct trial_forecast *parts, int32_t count,
-                                     struct lvs_error *err) {
-    char path[LVS_PATH_MAX];
+static enum lvs_status again_path(const char *folder, const char *eval_key, char path[LVS_PATH_MAX],
+                                  struct lvs_error *err) {
+    char name[48];
+    snprintf(name, sizeof name, "forecast-%.12s.bin", eval_key);
+    return file_join(path, folder, name, err);
+}
+
+static enum lvs_status forecast_write(const char *folder, const char *path, const struct trial_forecast *parts,
+                                      int32_t count, struct lvs_error *err) {
     struct array arrays[SPLIT_COUNT * ARRAYS_A_PART];
     int32_t n = 0;
     if (count > SPLIT_COUNT) return lvs_fail(err, LVS_BUG, "%d forecast parts", count);
     for (int32_t i = 0; i < count; i++)
         n += part_arrays(&parts[i], arrays + n);
     LVS_TRY(file_make_folder(folder, err));
-    LVS_TRY(file_join(path, folder, FORECAST_FILE, err));
     return array_file_write(path, arrays, n, err);
+}
+
+enum lvs_status trial_forecast_write(const char *folder, const struct trial_forecast *parts, int32_t count,
+                                     struct lvs_error *err) {
+    char path[LVS_PATH_MAX];
+    LVS_TRY(file_join(path, folder, FORECAST_FILE, err));
+    return forecast_write(folder, path, parts, count, err);
+}
+
+enum lvs_status trial_forecast_write_again(const char *folder, const char *eval_key, const struct trial_forecast *parts,
+                                           int32_t count, struct lvs_error *err) {
+    char path[LVS_PATH_MAX];
+    LVS_TRY(again_path(folder, eval_key, path, err));
+    return forecast_write(folder, path, parts, count, err);
 }
 
 static bool same_shape(const struct array *a, const struct array *b) {
@@ -175,13 +195,15 @@ static bool has_part(const struct array *arrays, int32_t count, int32_t part) {
     return false;
 }
 
-enum lvs_status trial_forecast_read(const char *folder, struct trial_forecast *parts, int32_t *count,
-                                    struct lvs_error *err) {
+enum lvs_status trial_forecast_read(const char *folder, const char *eval_key, struct trial_forecast *parts,
+                                    int32_t *count, struct lvs_error *err) {
     char path[LVS_PATH_MAX], *bytes;
     struct array arrays[SPLIT_COUNT * ARRAYS_A_PART];
     int32_t n;
     *count = 0;
-    LVS_TRY(file_join(path, folder, FORECAST_FILE, err));
+    path[0] = '\0';
+    if (eval_key) LVS_TRY(again_path(folder, eval_key, path, err));
+    if (!path[0] || !file_exists(path)) LVS_TRY(file_join(path, folder, FORECAST_FILE, err));
     if (!file_exists(path)) return LVS_OK;
     LVS_TRY(array_file_read(path, arrays, SPLIT_COUNT * ARRAYS_A_PART, &n, &bytes, err));
     enum lvs_status status = LVS_OK;

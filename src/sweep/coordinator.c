@@ -96,11 +96,13 @@ static bool pack_together(const struct trial_state *a, const struct trial_state 
 /* Trials that may go with `first`. Where packing changes no bit, packs are narrower when workers would be idle. */
 static int32_t pack_limit(const struct coordinator *c, int32_t first) {
     const struct settings *settings = &coordinator_at(c, first)->trial.settings;
+    bool exact = c->options.packs_exactly && c->options.packs_exactly(settings), automatic = c->options.pack_rows > 0;
     int64_t rows = (int64_t)settings->batch * settings->context;
     int32_t limit = c->options.pack;
-    if (c->options.pack_rows > 0 && limit * rows > c->options.pack_rows)
-        limit = rows > 0 && rows < c->options.pack_rows ? (int32_t)(c->options.pack_rows / rows) : 1;
-    if (!c->options.pack_spread) return limit;
+    if (automatic && !exact) return 1;
+    if (automatic && limit * rows > c->options.pack_rows)
+        limit = rows < c->options.pack_rows ? (int32_t)(c->options.pack_rows / rows) : 1;
+    if (!exact) return limit;
     int32_t waiting = c->n_queue + 1; /* the first is taken already */
     int32_t even = (waiting + c->n_alive - 1) / (c->n_alive > 0 ? c->n_alive : 1);
     return even < limit ? even : limit;

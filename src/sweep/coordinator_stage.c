@@ -130,6 +130,7 @@ int32_t coordinator_place(struct coordinator *c, const struct trial *point, bool
         state->trial.stage = c->stage;
     }
     state->stages |= 1u << c->stage;
+    if (!settled) state->trial.baseline = point->baseline; /* the journal does not tell */
     *to_run = !settled && !waits_elsewhere;
     if (!*to_run) coordinator_emit(c, ACTION_REUSED)->trial = row;
     return row;

@@ -69,15 +69,25 @@ static enum lvs_status resolve_fill(const struct sweep_planner *planner, int32_t
     return LVS_OK;
 }
 
+static bool always(const struct settings *settings) {
+    (void)settings;
+    return true;
+}
+
+/* What tests/parity/test_packs compared on cards, bit by bit (docs/performance.md). */
+static bool compared_on_cards(const struct settings *settings) {
+    return settings->head == HEAD_FROZEN && settings->dropout == 0 && settings->context <= 512;
+}
+
 /* Where a pack gives the bits of its trials alone its width is nobody's business; elsewhere it is in the key. */
-static bool packs_are_exact(const struct sweep_facts *facts) {
-    return strcmp(facts->backend, "cpu") == 0;
+static bool (*packs_exactly(const struct sweep_facts *facts))(const struct settings *settings) {
+    return strcmp(facts->backend, "cpu") == 0 ? always : compared_on_cards;
 }
 
 /* pack = auto: as many as fill a device, where that changes no bit. A CPU is full with one trial. */
 static int32_t widest_pack(const struct config *config, const struct sweep_facts *facts) {
     if (config->pack > 0) return config->pack;
-    return packs_are_exact(facts) && strcmp(facts->backend, "cpu") != 0 ? PACK_AUTO_TRIALS : 1;
+    return strcmp(facts->backend, "cpu") == 0 ? 1 : PACK_AUTO_TRIALS;
 }
 
 static enum lvs_status point_of_room(const struct sweep_planner *planner, int32_t stage, const struct trial *best,
@@ -87,7 +97,8 @@ static enum lvs_status point_of_room(const struct sweep_planner *planner, int32_
     out->settings = *settings;
     out->stage = stage;
     out->parent = best ? best->index : -1;
-    out->pack_width = packs_are_exact(planner->facts) || planner->config->pack < 1 ? 1 : planner->config->pack;
+    bool exact = packs_exactly(planner->facts)(settings);
+    out->pack_width = exact || planner->config->pack < 1 ? 1 : planner->config->pack;
     if (best && strcmp(settings->from_adapter, "best") == 0)
         lvs_copy(out->parent_name, sizeof out->parent_name, best->name);
     LVS_TRY(resolve_fill(planner, stage, budget_left, &out->settings, err));
@@ -209,7 +220,7 @@ void coordinator_options_make(const struct config *config, const struct sweep_fa
         .quarantine_after = config->quarantine_after,
         .pack = widest_pack(config, facts),
         .pack_rows = config->pack > 0 ? 0 : PACK_AUTO_ROWS,
-        .pack_spread = packs_are_exact(facts),
+        .packs_exactly = packs_exactly(facts),
         .n_channel = facts->material.set.n_channel,
         .stop_rule = (enum stop_rule)config->stop_rule,
         .stop_factor = config->stop_factor,

@@ -48,6 +48,30 @@ static void the_mean_over_seeds_decides(void **state) {
     assert_int_equal(results_best(&results, 1, "val_loss").index, -1);
 }
 
+static void the_leading_come_in_order_with_all_seeds(void **state) {
+    (void)state;
+    struct result_row rows[N];
+    struct results results = table(rows, (int[]){0, 1, 2, 0, 1, 2}, (double[]){2.5, 1, 2, 1.5, 5, 3});
+    int32_t indices[N];
+    assert_int_equal(results_leading(&results, -1, "val_loss", 2, indices), 4);
+    assert_memory_equal(indices, ((int32_t[]){0, 3, 2, 5}), 4 * sizeof *indices);
+    assert_int_equal(results_leading(&results, -1, "val_r2", 1, indices), 2);
+    assert_memory_equal(indices, ((int32_t[]){1, 4}), 2 * sizeof *indices);
+    assert_int_equal(results_leading(&results, -1, "val_loss", 9, indices), N);
+}
+
+/* Numbers over a few series are lower here, and do not count beside those over all. */
+static void a_first_pass_does_not_win(void **state) {
+    (void)state;
+    struct result_row rows[N];
+    struct results results = table(rows, (int[]){0, 1, 2, 3, 4, 5}, (double[]){1, 2, 3, 4, 5, 6});
+    for (int i = 0; i < N; i++)
+        rows[i].trial.settings.narrow_first = i < 4 ? 5 : 0;
+    assert_int_equal(results_best(&results, -1, "val_loss").index, 4);
+    rows[4].record.status = rows[5].record.status = TRIAL_CUT;
+    assert_int_equal(results_best(&results, -1, "val_loss").index, 0);
+}
+
 static void ties_go_to_fewer_flops_then_lower_index(void **state) {
     (void)state;
     struct result_row rows[N];
@@ -154,6 +178,8 @@ static void groups_are_settings_without_the_seed(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_mean_over_seeds_decides),
+        cmocka_unit_test(the_leading_come_in_order_with_all_seeds),
+        cmocka_unit_test(a_first_pass_does_not_win),
         cmocka_unit_test(ties_go_to_fewer_flops_then_lower_index),
         cmocka_unit_test(nan_and_unfinished_never_win),
         cmocka_unit_test(a_diverged_seed_is_left_out_of_the_mean),

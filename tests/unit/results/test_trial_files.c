@@ -71,7 +71,7 @@ static void make_forecast(struct trial_forecast parts[2]) {
     sample_results(&results, folder, 1);
     sample_files(&results);
     assert_int_equal(trial_folder(trial, folder, results.rows[0].trial.name, &err), LVS_OK);
-    if (trial_forecast_read(trial, parts, &count, &err) != LVS_OK) fail_msg("%s", err.text);
+    if (trial_forecast_read(trial, NULL, parts, &count, &err) != LVS_OK) fail_msg("%s", err.text);
     assert_int_equal(count, 2);
     results_free(&results);
 }
@@ -81,7 +81,7 @@ static void forecasts_come_back(void **state) {
     struct trial_forecast parts[SPLIT_COUNT], back[SPLIT_COUNT];
     struct lvs_error err = {0};
     int32_t count;
-    assert_int_equal(trial_forecast_read(folder, back, &count, &err), LVS_OK);
+    assert_int_equal(trial_forecast_read(folder, NULL, back, &count, &err), LVS_OK);
     assert_int_equal(count, 0); /* no file: nothing was forecast */
     make_forecast(parts);
     assert_int_equal(parts[0].part, SPLIT_VALIDATION);
@@ -90,7 +90,7 @@ static void forecasts_come_back(void **state) {
     assert_null(parts[1].low);
     assert_true(isnan(parts[0].predicted[7]));
     assert_int_equal(trial_forecast_write(folder, parts, 2, &err), LVS_OK);
-    assert_int_equal(trial_forecast_read(folder, back, &count, &err), LVS_OK);
+    assert_int_equal(trial_forecast_read(folder, NULL, back, &count, &err), LVS_OK);
     for (int p = 0; p < 2; p++) {
         size_t size = (size_t)parts[p].n_series * (size_t)parts[p].n_time * (size_t)parts[p].n_channel * sizeof(double);
         assert_memory_equal(parts[p].series, back[p].series, (size_t)parts[p].n_series * sizeof(int64_t));
@@ -101,6 +101,29 @@ static void forecasts_come_back(void **state) {
     }
 }
 
+/* A further evaluation of the same adapter leaves the first one's forecasts as they are. */
+static void evaluations_have_their_own(void **state) {
+    (void)state;
+    struct trial_forecast parts[SPLIT_COUNT], back[SPLIT_COUNT];
+    struct lvs_error err = {0};
+    int32_t count;
+    make_forecast(parts);
+    assert_int_equal(trial_forecast_write(folder, parts, 2, &err), LVS_OK);
+    assert_int_equal(trial_forecast_write_again(folder, "0123456789abcdef", parts, 1, &err), LVS_OK);
+    static const struct {
+        const char *key;
+        int32_t count;
+    } cases[] = {{NULL, 2}, {"0123456789abcdef", 1}, {"1123456789abcdef", 2}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_int_equal(trial_forecast_read(folder, cases[i].key, back, &count, &err), LVS_OK);
+        assert_int_equal(count, cases[i].count);
+        for (int32_t p = 0; p < count; p++)
+            trial_forecast_free(&back[p]);
+    }
+    for (int p = 0; p < 2; p++)
+        trial_forecast_free(&parts[p]);
+}
+
 static void rows_out_of_order_are_refused(void **state) {
     (void)state;
     struct trial_forecast parts[SPLIT_COUNT], back[SPLIT_COUNT];
@@ -109,12 +132,12 @@ static void rows_out_of_order_are_refused(void **state) {
     make_forecast(parts);
     parts[0].series[1] = parts[0].series[0];
     assert_int_equal(trial_forecast_write(folder, parts, 2, &err), LVS_OK);
-    assert_int_equal(trial_forecast_read(folder, back, &count, &err), LVS_INPUT);
+    assert_int_equal(trial_forecast_read(folder, NULL, back, &count, &err), LVS_INPUT);
     assert_int_equal(count, 0);
     parts[0].series[1]++;
     parts[1].time[2] = NAN;
     assert_int_equal(trial_forecast_write(folder, parts, 2, &err), LVS_OK);
-    assert_int_equal(trial_forecast_read(folder, back, &count, &err), LVS_INPUT);
+    assert_int_equal(trial_forecast_read(folder, NULL, back, &count, &err), LVS_INPUT);
     for (int p = 0; p < 2; p++)
         trial_forecast_free(&parts[p]);
 }
@@ -190,6 +213,7 @@ int main(void) {
         WITH_FOLDER(curves_come_back),
         WITH_FOLDER(forecasts_come_back),
         WITH_FOLDER(rows_out_of_order_are_refused),
+        WITH_FOLDER(evaluations_have_their_own),
         WITH_FOLDER(every_change_is_seen),
         WITH_FOLDER(hostile_entries_are_refused),
         cmocka_unit_test(names_of_trials_stay_in_their_folder),

@@ -24,9 +24,8 @@ static void test_choices(void **state) {
         {{.worst = 7}, {.worst = 7}, {.worst = 7}, 0, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct settings settings = {.series = cases[i].series,
-                                    .narrow_first = cases[i].narrow_first,
-                                    .narrow_then = cases[i].narrow_then};
+        struct settings settings = {
+            .series = cases[i].series, .narrow_first = cases[i].narrow_first, .narrow_then = cases[i].narrow_then};
         struct series_choice first = narrow_choice(&settings);
         assert_memory_equal(&first, &cases[i].first, sizeof first);
         narrow_second_pass(&settings);
