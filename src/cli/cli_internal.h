@@ -31,6 +31,10 @@ enum lvs_status cli_data_config(const char *path, const struct cli_sets *sets, s
 /* The configuration of a sweep's last run, with its paths as that run saw them, and --set options. */
 enum lvs_status cli_stored_config(const struct results *results, const struct cli_sets *sets, struct config **out,
                                   struct lvs_error *err);
+/* What describe.h says of a set under the configuration's scaling; describe_free it. */
+struct description;
+enum lvs_status cli_describe(const struct config *config, const struct series_set *set, int32_t kinds,
+                             struct description *out, struct lvs_error *err);
 const char *cli_provenance(const struct results *results, const char *name); /* NULL = not noted */
 bool cli_has_suffix(const char *text, const char *suffix);
 

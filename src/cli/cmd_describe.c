@@ -17,21 +17,26 @@ static enum lvs_status make_scaling(const struct config *config, const struct se
     return status;
 }
 
+enum lvs_status cli_describe(const struct config *config, const struct series_set *set, int32_t kinds,
+                             struct description *out, struct lvs_error *err) {
+    struct scaling scaling;
+    LVS_TRY(make_scaling(config, set, &scaling, err));
+    enum lvs_status status = describe_make(config, set, &scaling, kinds, out, err);
+    scaling_free(&scaling);
+    return status;
+}
+
 static enum lvs_status describe_set(const struct config *config, const struct series_set *set, int32_t clusters,
                                     bool json, struct lvs_error *err) {
-    struct scaling scaling;
     struct description description;
-    LVS_TRY(make_scaling(config, set, &scaling, err));
-    enum lvs_status status = describe_make(config, set, &scaling, clusters, &description, err);
-    scaling_free(&scaling);
-    LVS_TRY(status);
+    LVS_TRY(cli_describe(config, set, clusters, &description, err));
     struct strbuf text;
     strbuf_init(&text);
     if (json)
         describe_write_json(&description, &text);
     else
         describe_write_text(&description, &text);
-    status = cli_write(NULL, &text, err);
+    enum lvs_status status = cli_write(NULL, &text, err);
     strbuf_free(&text);
     describe_free(&description);
     return status;

@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include "cli_internal.h"
+#include "lvsweep/describe.h"
+#include "lvsweep/log.h"
 #include "lvsweep/report.h"
 
 extern char **environ;
@@ -116,6 +118,24 @@ static enum lvs_status choose_output(const struct report_request *request, char 
     return LVS_OK;
 }
 
+/* The data as the sweep saw it. A report must do without: the file may be elsewhere by now. */
+static bool describe_data(const struct results *results, struct description *out) {
+    struct config *config = NULL;
+    struct series_set set = {0};
+    struct cli_sets none = {0};
+    struct lvs_error why = {0};
+    enum lvs_status status = cli_stored_config(results, &none, &config, &why);
+    bool has_data = status == LVS_OK && config->runner != RUNNER_FAKE;
+    if (has_data) status = series_read(config, &set, &why);
+    if (has_data && status == LVS_OK) {
+        status = cli_describe(config, &set, 4, out, &why);
+        series_free(&set);
+    }
+    if (status != LVS_OK) log_debug("no figure of the data: %s", why.text);
+    config_destroy(config);
+    return has_data && status == LVS_OK;
+}
+
 static enum lvs_status report_run(struct report_request *request, struct lvs_error *err) {
     char folder[LVS_PATH_MAX], output[LVS_PATH_MAX];
     struct results results;
@@ -125,9 +145,13 @@ static enum lvs_status report_run(struct report_request *request, struct lvs_err
     LVS_TRY(choose_output(request, output, err));
     LVS_TRY(results_read(folder, &results, err));
     struct report *report = report_create(&results);
+    struct description data;
+    bool has_data = describe_data(&results, &data);
+    if (has_data) report_set_data(report, &data);
     enum lvs_status status = write_report(report, request, output, err);
     if (status == LVS_OK && strcmp(output, "-") != 0) printf("%s\n", output);
     report_destroy(report);
+    if (has_data) describe_free(&data);
     results_free(&results);
     return status;
 }
@@ -164,7 +188,8 @@ const struct command command_report = {
             "The page holds everything in itself: it needs no network and may be mailed. Without -o it is\n"
             "DIR/report.html; a figure is FIGURE.svg, .png or .pdf. -o - writes to standard output. DIR may be a\n"
             "running sweep.\n\n"
-            "FIGURE: heatmap, training, validation, context, cost, parallel, forecast, budget, waterfall, workers.\n"
+            "FIGURE: heatmap, training, validation, context, cost, parallel, forecast, budget, waterfall, workers,\n"
+            "data.\n"
             "--png (192 dpi) and --pdf need rsvg-convert (package librsvg2-bin) or Inkscape.\n",
     .run = run,
 };

@@ -1,5 +1,5 @@
 # The report's sources, and report/*.css and *.js as C arrays, made when CMake configures.
-set(LVS_REPORT_SOURCES report_data.c report_svg.c report_axes.c report_color.c report_figures.c report_heatmap.c
+set(LVS_REPORT_SOURCES report_data.c report_svg.c report_axes.c report_color.c report_figures.c report_heatmap.c report_describe.c
     report_curves.c report_scatter.c report_parallel.c report_forecast.c report_budget.c report_workers.c
     report_summary.c report_tables.c report_html.c watch_view.c watch_text.c)
 

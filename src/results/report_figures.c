@@ -18,6 +18,7 @@ const struct report_figure report_figures[] = {
     {{"budget", "Budget", "what the FLOPs were spent on"}, true, figure_budget},
     {{"waterfall", "From the budget to what is left", "FLOPs by stage, one after the other"}, true, figure_waterfall},
     {{"workers", "Workers", "when each worker ran which trial"}, false, figure_workers},
+    {{"data", "The data", "kinds of series, first against last values, tokens a series"}, false, figure_data},
 };
 
 int32_t report_figure_count(void) {

@@ -48,6 +48,7 @@ struct report {
     int32_t n_forecasts;
     double begin, end; /* first start and last end of a trial; NaN without */
     int32_t count[TRIAL_STATUS_COUNT];
+    const struct description *data; /* borrowed; NULL = not known */
 };
 
 /* The axis of a column among report->axes; NULL = it does not vary. */
@@ -156,6 +157,7 @@ void figure_forecast(struct report *report, struct panels *out);
 void figure_budget(struct report *report, struct panels *out);
 void figure_waterfall(struct report *report, struct panels *out);
 void figure_workers(struct report *report, struct panels *out);
+void figure_data(struct report *report, struct panels *out);
 
 struct report_figure {
     struct report_figure_info info;

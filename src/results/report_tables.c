@@ -188,6 +188,31 @@ static void cut_list(const struct report *report, struct strbuf *out) {
     strbuf_add(out, "</ul></details>\n");
 }
 
+/* Early stopping: how far a trial came, its last rung, and the training FLOPs that went back to the budget. */
+static void stopped_list(const struct report *report, struct strbuf *out) {
+    const struct results *results = report->results;
+    int32_t n = report->count[TRIAL_STOPPED];
+    if (!n) return;
+    strbuf_printf(out, "<details%s><summary>%d trial%s stopped early", n <= 12 ? " open" : "", n, n == 1 ? "" : "s");
+    if (results->stop_rule[0]) strbuf_add(out, " by ");
+    markup_add(out, results->stop_rule);
+    strbuf_add(out, "</summary><ul>\n");
+    for (int32_t i = 0; i < results->n_rows; i++) {
+        const struct result_row *row = &results->rows[i];
+        const struct rung *last = row->rungs.n ? &row->rungs.rung[row->rungs.n - 1] : NULL;
+        char loss[40], saved[40];
+        if (row->record.status != TRIAL_STOPPED) continue;
+        number_write(last ? last->loss : NAN, 5, loss);
+        number_write((double)(row->trial.price.training - row->record.flops_training), 4, saved);
+        strbuf_printf(out, "<li data-t=\"%d\"><code>", row->trial.index);
+        markup_add(out, row->trial.name);
+        strbuf_printf(out, "</code> after %d of %.0f steps, ", row->record.steps_done, row->trial.settings.steps.value);
+        if (last) strbuf_printf(out, "validation loss %s at its last rung, ", loss);
+        strbuf_printf(out, "%s FLOPs of training saved</li>\n", saved);
+    }
+    strbuf_add(out, "</ul></details>\n");
+}
+
 void page_failures(struct report *report, struct strbuf *out) {
     int32_t n = report->count[TRIAL_FAILED] + report->count[TRIAL_DIVERGED] + report->count[TRIAL_INTERRUPTED];
     if (!n) {
@@ -205,6 +230,7 @@ void page_failures(struct report *report, struct strbuf *out) {
             if (is_failure(report->results->rows[i].record.status)) failure_row(report, &report->results->rows[i], out);
         strbuf_add(out, "</tbody></table></div>\n");
     }
+    stopped_list(report, out);
     cut_list(report, out);
 }
 

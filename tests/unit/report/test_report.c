@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "lvsweep/describe.h"
 #include "report_fixture.h"
 #include "report_internal.h"
 
@@ -187,6 +188,18 @@ static void test_every_figure_of_a_full_sweep(void **state) {
     struct opened full;
     struct lvs_error err = {0};
     open_kind("full", &full);
+    struct series_features features[3] = {{.period = {30}, .maximum = {4}, .initial = {1}, .final = {2}},
+                                          {.period = {42}, .maximum = {9}, .initial = {1.1}, .final = {0.5}},
+                                          {.period = {NAN}, .initial = {0.9}, .final = {1}}};
+    int32_t kinds[3] = {0, 1, 0};
+    struct description data = {.n_series = 3, .n_channel = 1, .n_clusters = 2, .n_encodings = 1};
+    data.features = features;
+    data.cluster_of = kinds;
+    data.cluster[0].share = 2.0 / 3;
+    data.cluster[1].share = 1.0 / 3;
+    data.encoding[0] = (struct encoding_description){.decimals = 2, .tokens = {.mean = 999}};
+    strcpy(data.channel_name[0], "prey");
+    report_set_data(full.report, &data);
     for (int32_t i = 0; i < report_figure_count(); i++) {
         struct strbuf out;
         strbuf_init(&out);
@@ -203,13 +216,10 @@ static void test_figures_say_why_they_are_empty(void **state) {
     (void)state;
     static const struct {
         const char *kind, *figure, *why;
-    } table[] = {{"empty", "workers", "No trial has started"},
-                 {"empty", "training", "No trial has left"},
-                 {"one", "heatmap", "No stage varies"},
-                 {"one", "forecast", "not asked for forecasts"},
-                 {"one", "parallel", "two finished trials"},
-                 {"broken", "cost", "two finished trials"},
-                 {"full", "nonsense", "there are heatmap, training"}};
+    } table[] = {{"empty", "workers", "No trial has started"},   {"empty", "training", "No trial has left"},
+                 {"full", "data", "could not be read"},          {"one", "heatmap", "No stage varies"},
+                 {"one", "forecast", "not asked for forecasts"}, {"one", "parallel", "two finished trials"},
+                 {"broken", "cost", "two finished trials"},      {"full", "nonsense", "there are heatmap, training"}};
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         struct opened opened;
         struct strbuf out;
@@ -276,6 +286,28 @@ static void test_damaged_files_cost_only_themselves(void **state) {
     close_kind(&one);
 }
 
+static void test_stopped_trials_say_what_was_saved(void **state) {
+    (void)state;
+    struct opened full;
+    struct strbuf page;
+    open_kind("full", &full);
+    struct result_row *row = &full.results.rows[0];
+    row->record.status = TRIAL_STOPPED;
+    row->record.steps_done = 67;
+    row->record.flops_training = row->trial.price.training - 1250000000;
+    rung_list_set(&row->rungs, &(struct rung){.step = 22, .verdict = RUNG_GOES_ON, .loss = 1.5});
+    rung_list_set(&row->rungs, &(struct rung){.step = 67, .verdict = RUNG_STOPPED, .loss = 1.25});
+    lvs_copy(full.results.stop_rule, sizeof full.results.stop_rule, "halving");
+    report_destroy(full.report);
+    full.report = report_create(&full.results);
+    strbuf_init(&page);
+    report_write_page(full.report, &page);
+    assert_non_null(strstr(page.text, "1 trial stopped early by halving"));
+    assert_non_null(strstr(page.text, "after 67 of 600 steps, validation loss 1.25 at its last rung, 1.25e9 FLOPs"));
+    strbuf_free(&page);
+    close_kind(&full);
+}
+
 static void test_hostile_texts_stay_texts(void **state) {
     (void)state;
     struct opened hostile;
@@ -331,6 +363,7 @@ int main(void) {
         cmocka_unit_test(test_heat_map_means_over_seeds),
         cmocka_unit_test(test_budget_parts_are_the_ledger),
         cmocka_unit_test(test_damaged_files_cost_only_themselves),
+        cmocka_unit_test(test_stopped_trials_say_what_was_saved),
         cmocka_unit_test(test_hostile_texts_stay_texts),
         cmocka_unit_test(test_page_has_no_address),
     };
