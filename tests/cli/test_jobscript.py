@@ -1,5 +1,6 @@
 """lvsweep jobscript: scripts that bash accepts, that ask for what was said, and that requeue when they should."""
 import os
+import shutil
 import subprocess
 
 import harness
@@ -43,6 +44,19 @@ try:
     assert directives(one) == directives(shipped), directives(one) ^ directives(shipped)
     assert one[one.index("trap"):] == shipped[shipped.index("trap"):], "the part that requeues"
 
+    several = script(ini, "--nodes", "2", "--gpus-per-node", "4", "--time", "08:00:00")
+    mixed = script(ini, "--heterogeneous", "--time", "08:00:00")
+    for text, name in ((several, "slurm-several-nodes.sh"), (mixed, "slurm-heterogeneous.sh")):
+        file = (harness.SOURCE / "jobscripts" / name).read_text()
+        assert [line for line in text.splitlines() if line.startswith("#SBATCH")] == [
+            line for line in file.splitlines() if line.startswith("#SBATCH")], name
+        assert text[text.index("trap"):] == file[file.index("trap"):], name
+    pbs_file = (harness.SOURCE / "jobscripts/pbs-one-node.sh").read_text()
+    pbs_one = script(ini, "--scheduler", "pbs", "--time", "8:00:00")
+    assert directives(pbs_one) == directives(pbs_file)
+    assert "mpirun -n 9 lvsweep \"$ini\" --set run.time_limit=28620s" in pbs_one and "28620s" in pbs_file
+    assert "scontrol requeue 42" in play(mixed.replace("srun --mpi=pmix", "mpirun"), where, 137)[0]
+
     two = script(ini, "--nodes", "2", "--gpus-per-node", "4", "--partition", "gpu", "--account", "a1", "--time",
                  "1-12:00:00", "--launcher", "srun")
     assert {"#SBATCH --nodes=2", "#SBATCH --ntasks-per-node=4", "#SBATCH --gpus-per-node=4", "#SBATCH --partition=gpu",
@@ -52,8 +66,16 @@ try:
     assert "gpus" not in "".join(directives(cores)) and "run.backend=cpu" in cores and "CUDA" not in cores
     pbs = script(ini, "--scheduler", "pbs", "--nodes", "2", "--gpus-per-node", "4", "--time", "10:00:00")
     assert "#PBS -l select=2:ncpus=8:mpiprocs=4:ngpus=4" in directives(pbs) and "run.time_limit=35820s" in pbs
-    for text in (one, two, cores, pbs):
+    for text in (one, two, cores, pbs, several, mixed):
         subprocess.run(["bash", "-n", "-c", text], check=True)
+    for file in (harness.SOURCE / "jobscripts").glob("*.sh"):
+        subprocess.run(["bash", "-n", file], check=True)
+    if shutil.which("shellcheck"):
+        subprocess.run(["shellcheck", *(harness.SOURCE / "jobscripts").glob("*.sh"), harness.SOURCE / "tests/slurm/run.sh"],
+                       check=True)
+        for number, text in enumerate((one, two, cores, pbs, several, mixed)):
+            (where / f"{number}.sh").write_text(text)
+        subprocess.run(["shellcheck", *where.glob("?.sh")], check=True)
 
     # Codes that another start repeats are final; a stop and a lost node are queued again, five times at most.
     for code in (0, 2, 3, 4, 5, 6, 7):
@@ -71,6 +93,8 @@ try:
     for words, code, cause in [((ini, "--time", "8h"), 2, "H:MM:SS"), ((ini, "--nodes", "0"), 2, "--nodes"),
                                ((ini, "--partition", "a;b"), 2, "--partition"), ((ini, "--scheduler", "lsf"), 2, "slurm"),
                                ((ini, "--scheduler", "pbs", "--launcher", "srun"), 2, "mpirun"),
+                               ((ini, "--scheduler", "pbs", "--heterogeneous"), 2, "SLURM"),
+                               ((ini, "--gpus-per-node", "0", "--heterogeneous"), 2, "GPUs"),
                                ((where / "none.ini",), 2, "none.ini")]:
         assert cause in script(*words, expect=code), words
     print("jobscript: directives, requeueing and refusals as stated")

@@ -22,7 +22,8 @@ man, bash, zsh = say("help", "--man"), say("completion", "bash"), say("completio
 checked = 0
 for name in names:
     text = say(name, "--help") if name not in ("version",) else say("help", name)
-    assert max(map(len, text.splitlines())) <= 118 and len(text.splitlines()) <= 30, (name, "fits a screen")
+    rows = sum(1 + max(len(line) - 1, 0) // 80 for line in text.splitlines())
+    assert max(map(len, text.splitlines())) <= 118 and rows <= 24, (name, "fits a screen of 24 lines of 80")
     assert f".SS {name}" in man and f"'{name}:" in zsh
     line = re.search(rf"^    {name}\) options=\"(.*)\" ;;$", bash, re.M).group(1).split()
     for option in line:
