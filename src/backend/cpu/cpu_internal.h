@@ -78,6 +78,8 @@ void cpu_weight_destroy(struct device *device, struct weight *weight);
  * float, otherwise widened into scratch [rows][cols]. */
 const float *cpu_weight_tile(const struct weight *weight, int64_t row, int64_t rows, int64_t col, int64_t cols,
                              float *scratch, int64_t *ld);
+/* Where an element lies as it is stored, and its size in bytes; its row goes on from there. */
+const char *cpu_weight_stored(const struct weight *weight, int64_t row, int64_t col, int64_t *size);
 
 /* Whether every tile lies in memory as float. */
 bool cpu_weight_in_place(const struct weight *weight);

@@ -1,7 +1,7 @@
 /* Products of rows with a frozen matrix, for the operations that need them inside: matmul, gate_up_swiglu, loss,
  * sample. */
 #pragma once
-#include "cpu_internal.h"
+#include "cpu_panel.h"
 
 /* Work on finished rows [row, row + rows) of c, done while they are still in the cache. Called once for every row, by
  * any thread. */
@@ -12,10 +12,11 @@ struct product {
     const struct weight *w; /* [N][K] */
     float *c;               /* forward [n_rows][rows of w] = a·wᵀ; backward [n_rows][cols of w] = a·w */
     int64_t n_rows;
-    int64_t slot_rows; /* rows of one slot: n_rows is a multiple, and no tile crosses a slot */
-    int64_t row_block; /* slot_rows is a multiple */
-    bool accumulate;   /* c += … */
-    float *tiles;      /* scratch of cpu_tiles_size bytes */
+    int64_t slot_rows;                 /* rows of one slot: n_rows is a multiple, and no tile crosses a slot */
+    int64_t row_block;                 /* slot_rows is a multiple */
+    bool accumulate;                   /* c += … */
+    float *tiles;                      /* scratch of cpu_tiles_size bytes */
+    const struct panel_kernel *kernel; /* the processor's best, or NULL: BLAS */
     product_finish finish;
     const void *finish_context;
 };

@@ -51,6 +51,16 @@ const float *cpu_weight_tile(const struct weight *weight, int64_t row, int64_t r
     return scratch;
 }
 
+const char *cpu_weight_stored(const struct weight *weight, int64_t row, int64_t col, int64_t *size) {
+    const struct host_tensor *part = weight->parts;
+    *size = sizeof(float);
+    if (weight->own) return (const char *)(weight->own + row * weight->cols + col);
+    for (; row >= part->rows; part++)
+        row -= part->rows;
+    if (part->type != TENSOR_F32) *size = sizeof(uint16_t);
+    return (const char *)part->data + (row * weight->cols + col) * *size;
+}
+
 enum lvs_status cpu_weight_create(struct device *device, const struct host_tensor *parts, int32_t n_parts,
                                   struct weight **out, struct lvs_error *err) {
     assert(n_parts > 0);

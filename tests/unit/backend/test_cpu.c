@@ -16,6 +16,11 @@
 #include "cpu_vector.h"
 #include "lvsweep/rng.h"
 
+/* test_cpu_panel.c */
+void panel_strips_handle_every_remainder(void **state);
+void products_agree_for_every_kernel(void **state);
+void rows_do_not_depend_on_their_strip(void **state);
+
 /* Distance in units of the last place of the exact value. */
 static double ulps(float got, double exact) {
     float rounded = (float)exact;
@@ -155,6 +160,9 @@ int main(void) {
         cmocka_unit_test(halves_are_widened_exactly),
         cmocka_unit_test(sums_do_not_depend_on_alignment),
         cmocka_unit_test(tile_products_handle_every_remainder),
+        cmocka_unit_test(panel_strips_handle_every_remainder),
+        cmocka_unit_test(products_agree_for_every_kernel),
+        cmocka_unit_test(rows_do_not_depend_on_their_strip),
         cmocka_unit_test(dropout_is_a_pure_function_of_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
