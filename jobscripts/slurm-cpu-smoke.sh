@@ -9,4 +9,5 @@
 #SBATCH --output=%x-%j.log
 
 ini=${1:?usage: sbatch slurm-cpu-smoke.sh sweeps/quickstart.ini}
+mpirun -n "$SLURM_NTASKS" lvsweep doctor
 mpirun -n "$SLURM_NTASKS" lvsweep "$ini" --set run.backend=cpu

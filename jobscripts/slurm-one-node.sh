@@ -19,11 +19,12 @@ most_restarts=5
 # Numbered as nvidia-smi does, so that names in results.h5 are those of the machine.
 export CUDA_DEVICE_ORDER=PCI_BUS_ID
 
-# The signal three minutes before the end reaches this shell; lvsweep then writes checkpoints and exits with 75.
+# The signal three minutes before the end reaches this shell, which passes it on: lvsweep writes checkpoints and
+# exits with 75. A wait that the signal ended is begun again.
+run="" signalled=""
+trap 'signalled=1; [ -z "$run" ] || kill -USR1 "$run"' USR1
 mpirun -n "$SLURM_NTASKS" lvsweep "$ini" & run=$!
-trap 'kill -USR1 $run' USR1
-wait $run; code=$?
-while kill -0 $run 2>/dev/null; do wait $run; code=$?; done
+until wait $run; code=$?; [ -z "$signalled" ]; do signalled=""; done
 
 # 0 and 2-7 are final (done, or a mistake that another start repeats); a lost node ends with 1 or 137, a stop with 75.
 case $code in 0 | 2 | 3 | 4 | 5 | 6 | 7) exit $code ;; esac

@@ -50,14 +50,11 @@ static const char *launcher(void) {
 
 static void print_mpi(void) {
     char library[256];
-    const char *tasks = getenv("SLURM_STEP_NUM_TASKS");
+    struct lvs_error err = {0};
     protocol_library(library, sizeof library);
     printf("mpi       %s; %d rank%s, started by %s\n", library, protocol_size(), protocol_size() == 1 ? "" : "s",
            launcher());
-    if (protocol_size() == 1 && tasks && atoi(tasks) > 1)
-        complain("%s tasks of this SLURM step each believe to be rank 0 of 1: MPI and srun do not meet. Try srun "
-                 "--mpi=pmix, or mpirun",
-                 tasks);
+    if (sweep_check_launch(&err) != LVS_OK) complain("%s", err.text);
     if (getuid() == 0 && !(getenv("OMPI_ALLOW_RUN_AS_ROOT") && getenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM")))
         printf(
             "          root: Open MPI's mpirun wants OMPI_ALLOW_RUN_AS_ROOT=1 and OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1\n");

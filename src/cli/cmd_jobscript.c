@@ -11,26 +11,31 @@
 struct job {
     const char *ini, *output, *time, *partition, *account, *name, *scheduler, *launcher;
     int64_t nodes, gpus, ranks, cores; /* a node; ranks is for gpus = 0 */
+    bool heterogeneous;                /* rank 0 is a job component of its own, without GPUs */
 };
 
 /* One node has a task more: a coordinator of its own. On several, rank 0 works too, or its node would need one task
  * more than the others, which schedulers do not grant evenly. */
 static int64_t tasks_per_node(const struct job *job) {
     if (job->gpus == 0) return job->ranks;
-    return job->nodes == 1 ? job->gpus + 1 : job->gpus;
+    return job->nodes == 1 && !job->heterogeneous ? job->gpus + 1 : job->gpus;
 }
 
-static bool takes_coordinator(const struct job *job) {
-    return job->gpus > 0 && job->nodes > 1;
+/* Rank 0 of a heterogeneous job may stand on a node without GPUs, where `auto` would choose the CPU for all. */
+static const char *settings_of(const struct job *job) {
+    if (job->gpus == 0) return " --set run.backend=cpu";
+    if (job->heterogeneous) return " --set run.coordinator=own_rank --set run.backend=cuda";
+    return job->nodes > 1 ? " --set run.coordinator=shared" : "";
 }
 
 static void add_run(const struct job *job, const char *ranks, struct strbuf *out) {
-    if (strcmp(job->launcher, "srun") == 0)
-        strbuf_add(out, "srun --mpi=pmix --kill-on-bad-exit=0 lvsweep \"$ini\"");
+    if (job->heterogeneous)
+        strbuf_add(out, "srun --mpi=pmix --het-group=0,1");
+    else if (strcmp(job->launcher, "srun") == 0)
+        strbuf_add(out, "srun --mpi=pmix");
     else
-        strbuf_printf(out, "mpirun -n %s lvsweep \"$ini\"", ranks);
-    if (job->gpus == 0) strbuf_add(out, " --set run.backend=cpu");
-    if (takes_coordinator(job)) strbuf_add(out, " --set run.coordinator=shared");
+        strbuf_printf(out, "mpirun -n %s", ranks);
+    strbuf_printf(out, " lvsweep \"$ini\"%s", settings_of(job));
 }
 
 static void add_cuda(const struct job *job, struct strbuf *out) {
@@ -41,32 +46,46 @@ static void add_cuda(const struct job *job, struct strbuf *out) {
 
 /* ---- SLURM ---- */
 
-static void add_slurm_head(const struct job *job, struct strbuf *out) {
-    strbuf_printf(out, "#SBATCH --job-name=%s\n#SBATCH --nodes=%lld\n#SBATCH --ntasks-per-node=%lld\n", job->name,
-                  (long long)job->nodes, (long long)tasks_per_node(job));
-    if (job->gpus > 0) strbuf_printf(out, "#SBATCH --gpus-per-node=%lld\n", (long long)job->gpus);
+/* Nodes, tasks, cores, time and place: of the job, or of one component of a heterogeneous one. */
+static void add_component(const struct job *job, int64_t nodes, int64_t tasks, int64_t gpus, struct strbuf *out) {
+    strbuf_printf(out, "#SBATCH --nodes=%lld\n#SBATCH --ntasks-per-node=%lld\n", (long long)nodes, (long long)tasks);
+    if (gpus > 0) strbuf_printf(out, "#SBATCH --gpus-per-node=%lld\n", (long long)gpus);
     strbuf_printf(out, "#SBATCH --cpus-per-task=%lld\n#SBATCH --time=%s\n", (long long)job->cores, job->time);
     if (job->partition) strbuf_printf(out, "#SBATCH --partition=%s\n", job->partition);
     if (job->account) strbuf_printf(out, "#SBATCH --account=%s\n", job->account);
+}
+
+static void add_slurm_head(const struct job *job, struct strbuf *out) {
+    strbuf_printf(out, "#SBATCH --job-name=%s\n", job->name);
+    if (job->heterogeneous) {
+        add_component(job, 1, 1, 0, out);
+    } else {
+        add_component(job, job->nodes, tasks_per_node(job), job->gpus, out);
+    }
     strbuf_add(out, "#SBATCH --signal=B:USR1@180\n#SBATCH --requeue\n#SBATCH --open-mode=append\n"
-                    "#SBATCH --output=%x-%j.log\n\n");
+                    "#SBATCH --output=%x-%j.log\n");
+    if (job->heterogeneous) {
+        strbuf_add(out, "#SBATCH hetjob\n");
+        add_component(job, job->nodes, tasks_per_node(job), job->gpus, out);
+    }
+    strbuf_add(out, "\n");
 }
 
 static void add_slurm(const struct job *job, struct strbuf *out) {
     strbuf_printf(out, "#!/usr/bin/env bash\n# Written by: lvsweep jobscript %s", job->ini);
-    strbuf_printf(out, " --nodes %lld --gpus-per-node %lld --time %s\n", (long long)job->nodes, (long long)job->gpus,
-                  job->time);
+    strbuf_printf(out, " --nodes %lld --gpus-per-node %lld --time %s%s\n", (long long)job->nodes, (long long)job->gpus,
+                  job->time, job->heterogeneous ? " --heterogeneous" : "");
     if (job->gpus > 0) strbuf_add(out, "# All tasks see all GPUs of their node and lvsweep hands them out.\n");
     add_slurm_head(job, out);
     strbuf_printf(out, "ini=%s\nmost_restarts=5\n\n", job->ini);
     strbuf_add(out, "# Load what lvsweep was built with, for example: module load openmpi hdf5 cuda\n\n");
     add_cuda(job, out);
-    strbuf_add(out, "# The signal three minutes before the end reaches this shell; lvsweep then writes checkpoints and "
-                    "exits with 75.\n");
+    strbuf_add(out, "# The signal three minutes before the end reaches this shell, which passes it on: lvsweep writes "
+                    "checkpoints and\n# exits with 75. A wait that the signal ended is begun again.\n"
+                    "run=\"\" signalled=\"\"\ntrap 'signalled=1; [ -z \"$run\" ] || kill -USR1 \"$run\"' USR1\n");
     add_run(job, "\"$SLURM_NTASKS\"", out);
     strbuf_add(
-        out, " & run=$!\ntrap 'kill -USR1 $run' USR1\nwait $run; code=$?\n"
-             "while kill -0 $run 2>/dev/null; do wait $run; code=$?; done\n\n"
+        out, " & run=$!\nuntil wait $run; code=$?; [ -z \"$signalled\" ]; do signalled=\"\"; done\n\n"
              "# 0 and 2-7 are final (done, or a mistake that another start repeats); a lost node ends with 1 or 137, a "
              "stop with 75.\n"
              "case $code in 0 | 2 | 3 | 4 | 5 | 6 | 7) exit $code ;; esac\n"
@@ -159,6 +178,10 @@ static bool check_words(const struct job *job) {
         cli_usage(&command_jobscript, "--scheduler is slurm or pbs, --launcher mpirun or srun");
         return false;
     }
+    if (job->heterogeneous && (pbs || job->gpus == 0)) {
+        cli_usage(&command_jobscript, "--heterogeneous is SLURM's, and for jobs with GPUs");
+        return false;
+    }
     if (pbs && srun) {
         cli_usage(&command_jobscript, "srun is SLURM's; PBS starts with mpirun");
         return false;
@@ -174,6 +197,7 @@ static bool take_option(struct job *job, int option) {
                  {'N', &job->name},   {'S', &job->scheduler}, {'l', &job->launcher}};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         if (words[i].option == option) *words[i].word = optarg;
+    if (option == 'H') job->heterogeneous = true;
     if (option == 'n') return cli_integer(&command_jobscript, "--nodes", optarg, 1, 100000, &job->nodes);
     if (option == 'g') return cli_integer(&command_jobscript, "--gpus-per-node", optarg, 0, 64, &job->gpus);
     if (option == 'r') return cli_integer(&command_jobscript, "--ranks-per-node", optarg, 1, 4096, &job->ranks);
@@ -199,24 +223,30 @@ static enum lvs_status write_script(const struct job *job, struct lvs_error *err
     enum lvs_status status = cli_write(job->output, &text, err);
     strbuf_free(&text);
     bool file = job->output && strcmp(job->output, "-") != 0;
+    long long ranks = (long long)(job->nodes * tasks_per_node(job) + job->heterogeneous);
     if (status == LVS_OK && file) {
         chmod(job->output, 0755);
         printf("%s: %lld node%s, %lld rank%s; submit with: %s %s\n", job->output, (long long)job->nodes,
-               job->nodes == 1 ? "" : "s", (long long)(job->nodes * tasks_per_node(job)),
-               job->nodes * tasks_per_node(job) == 1 ? "" : "s", strcmp(job->scheduler, "pbs") == 0 ? "qsub" : "sbatch",
-               job->output);
+               job->nodes == 1 ? "" : "s", ranks, ranks == 1 ? "" : "s",
+               strcmp(job->scheduler, "pbs") == 0 ? "qsub" : "sbatch", job->output);
     }
     return status;
 }
 
 static int run(int argc, char **argv) {
-    static const struct option options[] = {
-        {"nodes", required_argument, NULL, 'n'},          {"gpus-per-node", required_argument, NULL, 'g'},
-        {"ranks-per-node", required_argument, NULL, 'r'}, {"cores-per-rank", required_argument, NULL, 'c'},
-        {"time", required_argument, NULL, 't'},           {"partition", required_argument, NULL, 'p'},
-        {"account", required_argument, NULL, 'A'},        {"name", required_argument, NULL, 'N'},
-        {"scheduler", required_argument, NULL, 'S'},      {"launcher", required_argument, NULL, 'l'},
-        {"output", required_argument, NULL, 'o'},         {0}};
+    static const struct option options[] = {{"nodes", required_argument, NULL, 'n'},
+                                            {"gpus-per-node", required_argument, NULL, 'g'},
+                                            {"ranks-per-node", required_argument, NULL, 'r'},
+                                            {"cores-per-rank", required_argument, NULL, 'c'},
+                                            {"time", required_argument, NULL, 't'},
+                                            {"partition", required_argument, NULL, 'p'},
+                                            {"account", required_argument, NULL, 'A'},
+                                            {"name", required_argument, NULL, 'N'},
+                                            {"scheduler", required_argument, NULL, 'S'},
+                                            {"launcher", required_argument, NULL, 'l'},
+                                            {"output", required_argument, NULL, 'o'},
+                                            {"heterogeneous", no_argument, NULL, 'H'},
+                                            {0}};
     struct job job = {.time = "8:00:00",
                       .name = "lvsweep",
                       .scheduler = "slurm",
@@ -250,7 +280,8 @@ const struct command command_jobscript = {
             "  --time H:MM:SS       or D-HH:MM:SS (8:00:00)\n"
             "  --partition P, --account A, --name N\n"
             "  --scheduler NAME     slurm (default) or pbs\n"
-            "  --launcher NAME      mpirun (default) or srun, which needs a SLURM with PMIx\n\n"
+            "  --launcher NAME      mpirun (default) or srun, which needs a SLURM with PMIx\n"
+            "  --heterogeneous      rank 0 gets one task without a GPU, of any node (SLURM with PMIx)\n\n"
             "On one node a coordinator has a rank of its own, on several rank 0 works too. Three minutes before the\n"
             "end checkpoints are written; the job is then queued again, at most five times, unless it is done or\n"
             "another start would fail alike.\n",
