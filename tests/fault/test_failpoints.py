@@ -2,7 +2,8 @@
 """Every failpoint, every action it has, at every passage until none is reached: after each fault the same command
 finishes the sweep, and its numbers and its ledger are an undisturbed run's.
 
---long N --seed S: N faults, drawn at random, one to three of them in a run. --table FILE writes what was seen."""
+--long N --seed S: N faults, drawn at random among the passages of an undisturbed run, one to three of them in a run.
+--table FILE writes what was seen, --log FILE a line a run."""
 import argparse
 import collections
 import concurrent.futures
@@ -23,13 +24,24 @@ MAX_PASSAGE = 400
 class Case:
     """A sweep that faults are injected into."""
 
-    def __init__(self, name, ranks, ini, where, points, actions, every):
+    def __init__(self, name, ranks, ini, where, points, actions, every, weight):
         self.name, self.ranks, self.ini, self.where, self.points = name, ranks, ini, where, points
-        self.actions, self.every = actions, every  # passages up to `every` one by one
+        self.actions, self.every, self.weight = actions, every, weight  # passages up to `every` one by one
         code, text = sweeps.run(ranks, [ini, "--output", where / f"{name}-whole"])
         if code != 0:
             sys.exit(f"{name}: the undisturbed sweep ended with {code}\n{text}")
         self.expected = sweeps.results(where / f"{name}-whole")
+        text = sweeps.run(ranks, [ini, "--output", where / f"{name}-count"], {"LVSWEEP_FAULT": "count"})[1]
+        self.passages = collections.Counter()
+        for point, count in re.findall(r"^passed: (\S+) (\d+)", text, re.M):
+            self.passages[point] = max(self.passages[point], int(count))
+        self.orders = [(point, action) for point, actions, _ in POINTS for action in actions.split()
+                       if point in points and action in self.actions]
+
+    def draw(self, draw):
+        """An order at a passage that is reached, or a few beyond: retries make more of them."""
+        point, action = draw.choice(self.orders)
+        return f"{point}:{draw.randint(1, min(self.passages[point], 40) + 1)}:{action}"
 
 
 class Outcome:
@@ -98,57 +110,53 @@ def systematic(pool, cases):
 
 
 def at_random(pool, cases, count, seed):
+    """Few runs on three ranks: each start of mpirun takes as long as ten sweeps."""
     draw, done = random.Random(seed), 0
+    weights = [case.weight for case in cases]
     while done < count:
         jobs = []
         for _ in range(64):
-            case = draw.choice(cases)
-            orders = []
-            for _ in range(draw.randint(1, 3)):
-                point, actions, _ = draw.choice([p for p in POINTS if p[0] in case.points])
-                actions = [a for a in actions.split() if a in case.actions]
-                if actions:
-                    orders.append(f"{point}:{draw.randint(1, 8)}:{draw.choice(actions)}")
-            if orders:
-                jobs.append(pool.submit(inject, case, orders))
+            case = draw.choices(cases, weights)[0]
+            jobs.append(pool.submit(inject, case, [case.draw(draw) for _ in range(draw.randint(1, 3))]))
         for job in jobs:
             done += job.result().reached
             yield job.result()
 
 
 def make_cases(where, long):
-    """One process without MPI for what rank 0 and a trainer do; three ranks for messages and the common file; the real
-    runner for checkpoints, curves and adapters."""
+    """One process without mpirun for what rank 0 and a trainer do; three ranks for messages and the common file; the
+    real runner for checkpoints, curves and adapters. A long run draws from all points of all three."""
     rank = {p for p, _, _ in POINTS}
     together = {"message_send", "message_receive", "results_together", "results_reserve"}
     device = {"allocate", "checkpoint_allocate", "checkpoint_read", "training", "evaluation", "adapter", "folder_make",
               "file_open", "file_write", "file_sync", "file_rename", "folder_sync"}
     every = {"kill", "exit", "error", "full", "short", "torn", "delay"}
     brief = every if long else every - {"exit", "delay"}
-    yield Case("fake", 0, sweeps.fake_ini(where), where, rank - together - device | {"folder_make"}, every, 5)
-    yield Case("ranks", 3, sweeps.fake_ini(where, name="ranks.ini"), where, together, every, 2)
-    real = harness.tiny_sweep(where, rank="2", learning_rate="1e-3", steps="4", final="6")
-    real.write_text(real.read_text().replace("threads = 1", "threads = 1\ncheckpoint_every = 0.01s"))
-    yield Case("real", 0, real, where, device, brief, 2)
+    yield Case("fake", 0, sweeps.fake_ini(where), where, rank - together - device | {"folder_make"}, every, 5, 60)
+    yield Case("ranks", 3, sweeps.fake_ini(where, name="ranks.ini"), where, rank - device if long else together, every,
+               2, 4)
+    yield Case("real", 0, sweeps.small_ini(where), where, rank - together if long else device, brief, 4, 36)
 
 
 def write_table(path, outcomes, seconds, command):
+    """Counts of what was seen after one fault alone; of runs with several, whether they differed."""
     seen, differs = collections.defaultdict(collections.Counter), collections.Counter()
     for outcome in outcomes:
-        if len(outcome.orders) == 1 and outcome.reached:
-            point, _, action = outcome.orders[0].split(":")
-            seen[point, action][outcome.seen] += 1
-            if outcome.faults:
-                differs[point, action] += 1
+        for order in outcome.orders if outcome.reached else []:
+            point, _, action = order.split(":")
+            if len(outcome.orders) == 1:
+                seen[point, action][outcome.seen] += 1
+            differs[point, action] += bool(outcome.faults)
     injected = sum(outcome.reached for outcome in outcomes)
     with open(path, "w", encoding="utf-8") as out:
-        out.write(f"`{command}`: {injected} faults in {seconds:.0f} s, {sum(bool(o.faults) for o in outcomes)} "
-                  "differences.\n\n| point | where | action | the faulty run | the same command again |\n|---|---|---|---|---|\n")
-        for point, _, about in POINTS:
-            for (name, action), counts in seen.items():
-                if name == point:
-                    what = ", ".join(f"{count} × {text}" for text, count in sorted(counts.items()))
-                    after = f"{differs[name, action]} differ" if differs[name, action] else "finishes, equal numbers"
+        out.write(f"`{command}`: {injected} faults in {len(outcomes)} runs in {seconds:.0f} s, "
+                  f"{sum(bool(o.faults) for o in outcomes)} differences.\n\n"
+                  "| point | where | action | the faulty run | the same command again |\n|---|---|---|---|---|\n")
+        for point, actions, about in POINTS:
+            for action in actions.split():
+                if seen[point, action]:
+                    what = ", ".join(f"{count} × {text}" for text, count in seen[point, action].most_common())
+                    after = f"{differs[point, action]} differ" if differs[point, action] else "finishes, equal numbers"
                     out.write(f"| {point} | {about} | {action} | {what} | {after} |\n")
 
 
@@ -158,6 +166,8 @@ parser.add_argument("--seed", type=int, default=1)
 parser.add_argument("--jobs", type=int, default=3)
 parser.add_argument("--least", type=int, default=300)
 parser.add_argument("--table")
+parser.add_argument("--log")
+parser.add_argument("--orders", help="with --only: this run again, as the log has it")
 parser.add_argument("--seconds", type=float, default=1e9, help="begin no new fault after so long")
 parser.add_argument("--only", help="one case: fake, ranks, real")
 options = parser.parse_args()
@@ -166,10 +176,17 @@ folder = harness.folder()
 started = time.time()
 chosen = [case for case in make_cases(folder, options.long > 0) if options.only in (None, case.name)]
 outcomes, bad = [], 0
+log = open(options.log, "w", encoding="utf-8") if options.log else None
 with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-    runs = at_random(pool, chosen, options.long, options.seed) if options.long else systematic(pool, chosen)
+    if options.orders:
+        runs = [inject(case, options.orders.split(",")) for case in chosen]
+    else:
+        runs = at_random(pool, chosen, options.long, options.seed) if options.long else systematic(pool, chosen)
     for result in runs:
         outcomes.append(result)
+        if log:
+            print(result.case.name, ",".join(result.orders), result.reached, result.seen,
+                  "; ".join(result.faults) or "equal", sep="\t", file=log, flush=True)
         if result.faults:
             bad += 1
             print(f"{result.case.name} {','.join(result.orders)}: {result.seen}: {result.faults[:3]}\n{result.text}",

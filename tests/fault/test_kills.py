@@ -82,7 +82,8 @@ class Campaign:
         kind, what = self.draw.choice(self.kinds)
         token, output = f"{os.getpid()}-{number}", self.where / f"out-{number}"
         command = ["--output", output]
-        process = harness.start(3, self.ini, *command, environment={MARK: token})
+        process = harness.start(3, self.ini, *command,
+                                environment={MARK: token, "OMPI_MCA_orte_tmpdir_base": str(self.where)})
         journal = output / "journal.jsonl"
         while process.poll() is None and not journal.exists():
             time.sleep(0.01)
