@@ -12,6 +12,7 @@ static const char *const level_names[] = {"error", "warning", "info", "debug"};
 static enum log_level current_level = LOG_LEVEL_INFO;
 static bool level_known;
 static int current_rank = -1;
+static struct log_tail *current_tail;
 
 void log_set_level(enum log_level level) {
     current_level = level;
@@ -20,6 +21,23 @@ void log_set_level(enum log_level level) {
 
 void log_set_rank(int rank) {
     current_rank = rank;
+}
+
+void log_set_tail(struct log_tail *tail) {
+    current_tail = tail;
+}
+
+static void keep_line(struct log_tail *tail, const char *line, size_t length) {
+    size_t used = tail->length <= sizeof tail->text ? tail->length : 0;
+    if (length > sizeof tail->text) length = sizeof tail->text;
+    while (used + length > sizeof tail->text) {
+        const char *end = memchr(tail->text, '\n', used);
+        size_t dropped = end ? (size_t)(end - tail->text) + 1 : used;
+        memmove(tail->text, tail->text + dropped, used - dropped);
+        used -= dropped;
+    }
+    memcpy(tail->text + used, line, length);
+    tail->length = (uint32_t)(used + length);
 }
 
 static enum log_level level_now(void) {
@@ -41,6 +59,7 @@ static void log_line(enum log_level level, const char *format, va_list arguments
     size_t length = (size_t)used + (text > 0 ? (size_t)text : 0);
     if (length > sizeof line - 2) length = sizeof line - 2;
     line[length++] = '\n';
+    if (current_tail) keep_line(current_tail, line, length);
     ssize_t ignored = write(STDERR_FILENO, line, length);
     (void)ignored;
 }

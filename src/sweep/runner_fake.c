@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lvsweep/log.h"
 #include "sweep_internal.h"
 
 #define MAX_FAILURES 64
@@ -101,6 +102,7 @@ static const struct failure *failure_of(const struct fake *fake, int32_t trial, 
 
 /* Failures that end or stop the process happen half-way. */
 static void fail_process(enum failure_kind kind) {
+    log_info("fake: %s, as [run] fake says", failure_names[kind]);
     if (kind == FAILURE_KILL) raise(SIGKILL);
     if (kind == FAILURE_EXIT) _exit(17);
     if (kind == FAILURE_ABORT) abort();

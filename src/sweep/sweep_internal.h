@@ -68,6 +68,8 @@ enum trainer_event { TRAINER_QUIET, TRAINER_MESSAGE, TRAINER_DEAD };
 enum trainer_event trainer_receive(struct trainer_link *link, struct message *out);
 /* Waits for the end of a dead trainer and says how it died: "signal 9 (Killed)", "exit code 17". */
 void trainer_reap(struct trainer_link *link, char *cause, size_t capacity);
+/* What the last trainer logged before it ended, cut at the front to fit; '|' between lines. */
+void trainer_last_lines(char *out, size_t capacity);
 void trainer_kill(struct trainer_link *link, int signal_number);
 /* The trainer's own main loop, in the child. Never returns to the caller's code path but to _exit. */
 int trainer_main(int socket);

@@ -1,6 +1,6 @@
 /* The trainer process. main forks a small helper before MPI and CUDA exist; the helper forks trainers on request and
- * hands the rank one end of a socket pair. Parent-death signals on both: no orphan ever holds a device. The only file
- * that forks. */
+ * hands the rank one end of a socket pair. Parent-death signals on both: no orphan ever holds a device. No other file
+ * forks, but for commands that are asked for a line (deadline.c). */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -29,6 +30,7 @@ struct helper_reply {
 
 static int control = -1;
 static pid_t helper = -1;
+static struct log_tail *last_lines; /* of the trainer, shared by rank, helper and trainer; NULL = no memory for it */
 
 static bool write_all(int fd, const void *bytes, size_t length) {
     const char *next = bytes;
@@ -97,6 +99,8 @@ static void spawn_one(int fd) {
         die_with_parent(self);
         close(pair[0]);
         close(fd);
+        if (last_lines) last_lines->length = 0;
+        log_set_tail(last_lines);
         _exit(trainer_main(pair[1]));
     }
     reply.error = reply.pid < 0 ? errno : 0;
@@ -123,6 +127,8 @@ enum lvs_status trainer_helper_start(struct lvs_error *err) {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
         return lvs_fail(err, LVS_LAUNCH, "cannot make a socket pair: %s", strerror(errno));
+    void *shared = mmap(NULL, sizeof *last_lines, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    last_lines = shared == MAP_FAILED ? NULL : shared;
     pid_t self = getpid();
     helper = fork();
     if (helper < 0) return lvs_fail(err, LVS_LAUNCH, "cannot fork the trainer's helper: %s", strerror(errno));
@@ -247,6 +253,17 @@ void trainer_reap(struct trainer_link *link, char *cause, size_t capacity) {
     else
         snprintf(cause, capacity, "exit code %d", WEXITSTATUS(reply.wait_status));
     strbuf_free(&link->inbox);
+}
+
+void trainer_last_lines(char *out, size_t capacity) {
+    size_t length = last_lines ? last_lines->length : 0, from = 0;
+    if (length > sizeof last_lines->text) length = 0;
+    while (length > 0 && last_lines->text[length - 1] == '\n')
+        length--;
+    if (length >= capacity) from = length - capacity + 1;
+    for (size_t i = from; i < length; i++)
+        *out++ = last_lines->text[i] == '\n' ? '|' : last_lines->text[i];
+    *out = '\0';
 }
 
 void trainer_kill(struct trainer_link *link, int signal_number) {

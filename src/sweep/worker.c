@@ -149,6 +149,8 @@ static int32_t steps_beyond_checkpoint(const struct worker *worker, int32_t slot
 
 static void report_death(struct worker *worker, const char *cause) {
     if (!worker->assignment) return;
+    char lines[256];
+    trainer_last_lines(lines, sizeof lines);
     for (int32_t i = 0; i < worker->assignment->n_trials; i++) {
         if (worker->settled[i]) continue;
         const struct trial *trial = &worker->assignment->trials[i];
@@ -157,8 +159,9 @@ static void report_death(struct worker *worker, const char *cause) {
         message.record.status = TRIAL_FAILED;
         message.record.steps_done = worker->step[i];
         message.record.flops_lost = (int64_t)steps_beyond_checkpoint(worker, i) * trial->price.step;
-        snprintf(message.record.error, sizeof message.record.error, "the trainer process ended by %s at about step %d",
-                 cause, worker->step[i]);
+        snprintf(message.record.error, sizeof message.record.error,
+                 "the trainer process ended by %s at about step %d%s%s", cause, worker->step[i],
+                 lines[0] ? "; its last lines: " : "", lines);
         upward(worker, MESSAGE_RECORD, &message, sizeof message);
     }
     free(worker->assignment);

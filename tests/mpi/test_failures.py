@@ -27,7 +27,8 @@ for ranks in (0, 3):
         assert len(rows) == 10 and rows[1]["attempt"] == "2" and rows[4]["attempt"] == "2", (kind, rows[1])
 
     rows = sweep("step:1e-4+fail:2:kill:0", ranks, 3, "--set", "run.retries=1")
-    assert rows[2]["attempt"] == "2" and rows[2]["error"], rows[2]
+    assert rows[2]["attempt"] == "2" and "signal 9" in rows[2]["error"], rows[2]
+    assert rows[2]["error"].endswith("fake: kill, as [run] fake says"), "the trainer's last lines are in the record"
     assert sum(row["status"] == rows[0]["status"] for row in rows) == 9
 
     rows = sweep("fail:0:nan", ranks, 3)
