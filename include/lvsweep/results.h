@@ -251,6 +251,19 @@ struct best_choice {
  * wins; rows of other statuses and rows outside the grid do not count, and rows that saw the first series of `narrow`
  * only do not when there are others. */
 struct best_choice results_best(const struct results *results, int32_t stage, const char *metric);
+/* The same where there is no table: every row is added (rows that are not done count for nothing), then the best is
+ * asked for once. `metric` must outlive the choices. */
+struct choices {
+    const char *metric;
+    const struct field *field; /* the metric's column */
+    int32_t n_channel, n, capacity;
+    bool second_pass;
+    struct candidate *all; /* [n], owned */
+};
+void choices_init(struct choices *choices, const char *metric, int32_t n_channel);
+void choices_free(struct choices *choices);
+void choices_add(struct choices *choices, const struct result_row *row);
+struct best_choice choices_best(struct choices *choices);
 /* The best `most` sets of settings (seeds together) by the same rules: all their trials as indices[≤ n_rows], the best
  * set first. Returns how many indices. */
 int32_t results_leading(const struct results *results, int32_t stage, const char *metric, int32_t most,

@@ -27,14 +27,17 @@ bool metric_highest(const char *name) {
     return strstr(name, "_r2") || strstr(name, "_success_rate");
 }
 
-double metric_value(const struct results *results, const struct result_row *row, const char *name) {
-    const struct field *field = field_find(name);
+static double value_of(const struct field *field, const struct results *results, const struct result_row *row) {
     if (!field || !may_choose(field)) return NAN;
     int32_t width = field->axes == AXES_TRIAL_CHANNEL ? results->n_channel : 1;
     double sum = 0;
     for (int32_t k = 0; k < width; k++)
         sum += field_number(field, results, row, k);
     return width ? sum / width : NAN;
+}
+
+double metric_value(const struct results *results, const struct result_row *row, const char *name) {
+    return value_of(field_find(name), results, row);
 }
 
 static bool is_one_of(const char *name, const char *const *list) {
@@ -74,6 +77,7 @@ struct candidate {
     double value;
     int64_t flops;
     int32_t index;
+    bool first_pass;
 };
 
 static int by_group(const void *a, const void *b) {
@@ -82,33 +86,50 @@ static int by_group(const void *a, const void *b) {
     return left->index < right->index ? -1 : left->index > right->index;
 }
 
-static bool is_eligible(const struct result_row *row, int32_t stage) {
-    return row->record.status == TRIAL_DONE && !row->outside && (stage < 0 || (row->stages >> stage & 1u));
+void choices_init(struct choices *choices, const char *metric, int32_t n_channel) {
+    *choices = (struct choices){.metric = metric, .field = field_find(metric), .n_channel = n_channel};
+}
+
+void choices_free(struct choices *choices) {
+    free(choices->all);
+    *choices = (struct choices){0};
+}
+
+void choices_add(struct choices *choices, const struct result_row *row) {
+    const struct results results = {.n_channel = choices->n_channel};
+    if (row->record.status != TRIAL_DONE) return;
+    double value = value_of(choices->field, &results, row);
+    bool first_pass = row->trial.settings.narrow_first > 0;
+    choices->second_pass = choices->second_pass || !first_pass;
+    if (isnan(value)) return;
+    if (choices->n == choices->capacity) {
+        choices->capacity = choices->capacity ? 2 * choices->capacity : 64;
+        choices->all = lvs_realloc(choices->all, (size_t)choices->capacity * sizeof *choices->all);
+    }
+    choices->all[choices->n++] = (struct candidate){.group = settings_group(&row->trial.settings),
+                                                    .value = metric_highest(choices->metric) ? -value : value,
+                                                    .flops = row->charged,
+                                                    .index = row->trial.index,
+                                                    .first_pass = first_pass};
 }
 
 /* Numbers over the few series of a first pass do not compare with those of the second. */
-static bool has_second_pass(const struct results *results, int32_t stage) {
-    for (int32_t i = 0; i < results->n_rows; i++)
-        if (is_eligible(&results->rows[i], stage) && results->rows[i].trial.settings.narrow_first == 0) return true;
-    return false;
+static void sort_by_group(struct choices *choices) {
+    int32_t n = 0;
+    for (int32_t i = 0; i < choices->n; i++)
+        if (!choices->second_pass || !choices->all[i].first_pass) choices->all[n++] = choices->all[i];
+    choices->n = n;
+    if (n > 0) qsort(choices->all, (size_t)n, sizeof *choices->all, by_group);
 }
 
-static int32_t gather(const struct results *results, int32_t stage, const char *metric, struct candidate *out) {
-    int32_t n = 0;
-    double sign = metric_highest(metric) ? -1 : 1;
-    bool second = has_second_pass(results, stage);
+static struct choices choices_of(const struct results *results, int32_t stage, const char *metric) {
+    struct choices choices;
+    choices_init(&choices, metric, results->n_channel);
     for (int32_t i = 0; i < results->n_rows; i++) {
         const struct result_row *row = &results->rows[i];
-        if (!is_eligible(row, stage) || (second && row->trial.settings.narrow_first > 0)) continue;
-        double value = sign * metric_value(results, row, metric); /* the lowest wins from here on */
-        if (isnan(value)) continue;
-        out[n++] = (struct candidate){.group = settings_group(&row->trial.settings),
-                                      .value = value,
-                                      .flops = row->charged,
-                                      .index = row->trial.index};
+        if (!row->outside && (stage < 0 || (row->stages >> stage & 1u))) choices_add(&choices, row);
     }
-    qsort(out, (size_t)n, sizeof *out, by_group);
-    return n;
+    return choices;
 }
 
 static bool is_better(double value, int64_t flops, int32_t index, double than, int64_t than_flops, int32_t than_index) {
@@ -152,43 +173,53 @@ static int by_rank(const void *a, const void *b) {
     return is_better(left->mean, x->flops, x->index, right->mean, y->flops, y->index) ? -1 : 1;
 }
 
-/* Groups in the order of their rank, in `groups` with room for n. */
-static int32_t rank_groups(const struct candidate *all, int32_t n, struct seed_group *groups) {
-    int32_t n_groups = 0;
+/* Groups in the order of their rank, owned. */
+static struct seed_group *rank_groups(struct choices *choices, int32_t *n_groups) {
+    sort_by_group(choices);
+    struct seed_group *groups = lvs_calloc((size_t)choices->n + 1, sizeof *groups);
+    const struct candidate *all = choices->all;
+    int32_t n = choices->n, found = 0;
     for (int32_t i = 0, seeds; i < n; i += seeds) {
         for (seeds = 1; i + seeds < n && all[i + seeds].group == all[i].group;)
             seeds++;
-        groups[n_groups++] = (struct seed_group){
+        groups[found++] = (struct seed_group){
             .first = all + i, .best = best_seed(all + i, seeds), .n = seeds, .mean = mean_of(all + i, seeds)};
     }
-    qsort(groups, (size_t)n_groups, sizeof *groups, by_rank);
-    return n_groups;
+    qsort(groups, (size_t)found, sizeof *groups, by_rank);
+    *n_groups = found;
+    return groups;
 }
 
-struct best_choice results_best(const struct results *results, int32_t stage, const char *metric) {
+struct best_choice choices_best(struct choices *choices) {
     struct best_choice best = {.index = -1, .mean = NAN, .deviation = NAN};
-    struct candidate *all = lvs_calloc((size_t)results->n_rows + 1, sizeof *all);
-    struct seed_group *groups = lvs_calloc((size_t)results->n_rows + 1, sizeof *groups);
-    if (rank_groups(all, gather(results, stage, metric, all), groups) > 0)
+    int32_t n;
+    struct seed_group *groups = rank_groups(choices, &n);
+    if (n > 0)
         best = (struct best_choice){.index = groups[0].best->index,
                                     .n_seeds = groups[0].n,
                                     .mean = groups[0].mean,
                                     .deviation = deviation_of(groups[0].first, groups[0].n, groups[0].mean)};
     free(groups);
-    free(all);
-    if (metric_highest(metric)) best.mean = -best.mean;
+    if (metric_highest(choices->metric)) best.mean = -best.mean;
+    return best;
+}
+
+struct best_choice results_best(const struct results *results, int32_t stage, const char *metric) {
+    struct choices choices = choices_of(results, stage, metric);
+    struct best_choice best = choices_best(&choices);
+    choices_free(&choices);
     return best;
 }
 
 int32_t results_leading(const struct results *results, int32_t stage, const char *metric, int32_t most,
                         int32_t *indices) {
-    struct candidate *all = lvs_calloc((size_t)results->n_rows + 1, sizeof *all);
-    struct seed_group *groups = lvs_calloc((size_t)results->n_rows + 1, sizeof *groups);
-    int32_t n = rank_groups(all, gather(results, stage, metric, all), groups), count = 0;
+    struct choices choices = choices_of(results, stage, metric);
+    int32_t n, count = 0;
+    struct seed_group *groups = rank_groups(&choices, &n);
     for (int32_t i = 0; i < n && i < most; i++)
         for (int32_t seed = 0; seed < groups[i].n; seed++)
             indices[count++] = groups[i].first[seed].index;
     free(groups);
-    free(all);
+    choices_free(&choices);
     return count;
 }

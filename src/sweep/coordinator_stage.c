@@ -225,25 +225,33 @@ static int32_t dearest_of_stage(const struct coordinator *c) {
     return dearest;
 }
 
-/* Choosing is one function, the reader's and ours. */
+/* What choosing looks at; choosing is one function, the reader's and ours. */
+static struct result_row row_of(const struct coordinator *c, const struct trial_state *state) {
+    return (struct result_row){.trial = state->trial,
+                               .record = state->record,
+                               .stages = state->stages,
+                               .charged = coordinator_counted(c, &state->record)};
+}
+
 struct results coordinator_table(const struct coordinator *c) {
     struct results table = {.n_channel = c->options.n_channel,
                             .rows = lvs_calloc((size_t)c->n_stage_rows + 1, sizeof *table.rows)};
     for (int32_t i = 0; i < c->n_stage_rows; i++) {
         const struct trial_state *state = coordinator_at(c, c->stage_rows[i]);
-        if (state->record.status != TRIAL_DONE) continue;
-        table.rows[table.n_rows++] = (struct result_row){.trial = state->trial,
-                                                         .record = state->record,
-                                                         .stages = state->stages,
-                                                         .charged = coordinator_counted(c, &state->record)};
+        if (state->record.status == TRIAL_DONE) table.rows[table.n_rows++] = row_of(c, state);
     }
     return table;
 }
 
 static int32_t best_of_stage(const struct coordinator *c) {
-    struct results table = coordinator_table(c);
-    int32_t chosen = results_best(&table, -1, c->options.metric).index;
-    free(table.rows);
+    struct choices choices;
+    choices_init(&choices, c->options.metric, c->options.n_channel);
+    for (int32_t i = 0; i < c->n_stage_rows; i++) {
+        struct result_row row = row_of(c, coordinator_at(c, c->stage_rows[i]));
+        choices_add(&choices, &row);
+    }
+    int32_t chosen = choices_best(&choices).index;
+    choices_free(&choices);
     if (chosen < 0 && c->options.dearest_is_best) return dearest_of_stage(c);
     return chosen;
 }
