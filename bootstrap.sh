@@ -70,6 +70,8 @@ install_wanted() {
 mpi_environment() {
   export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
   export OMPI_MCA_btl_base_warn_component_unused=0
+  getent hosts "$(uname -n)" >/dev/null ||
+    say "the name of this machine, $(uname -n), is not in /etc/hosts: every start of MPI may wait 5 s for it"
 }
 
 build_all() {
