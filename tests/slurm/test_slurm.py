@@ -61,8 +61,8 @@ def report(name, job, note=""):
 
 
 def training_ini():
-    """Real training: half a minute on two workers of a busy machine."""
-    ini = harness.tiny_sweep(FOLDER, rank="2, 8", learning_rate="1e-3", steps="100", final="150")
+    """Real training: some twenty seconds on two workers of a quiet machine, minutes on a busy one."""
+    ini = harness.tiny_sweep(FOLDER, rank="2, 8", learning_rate="1e-3", steps="500", final="700")
     ini.write_text(ini.read_text().replace("threads = 1", "threads = 1\ncheckpoint_every = 3s"))
     return ini
 
