@@ -259,7 +259,8 @@ struct runner_sink {
     bool (*should_stop)(void *context);
 };
 /* A runner. `open` is called once in a trainer process, before the first assignment, and loads what all trials share;
- * `run` yields one record a trial and returns an error only when the trainer as a whole can go on no longer. */
+ * `run` yields one record a trial and returns an error when the trainer as a whole should go on no longer: another one
+ * is started. */
 struct runner {
     const char *name;
     enum lvs_status (*open)(const struct config *config, const struct worker_place *place, void **state,

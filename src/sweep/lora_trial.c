@@ -136,7 +136,8 @@ static void free_pack(struct pack_run *run) {
     trainer_destroy(run->trainer);
 }
 
-/* An error of one pack is a failed record for each of its open trials, not the end of the trainer. */
+/* An error of one pack is a failed record for each of its open trials; after one of the device, which may have broken
+ * it for good (CUDA's errors stick to the process), also the end of the trainer. */
 static void fail_open_trials(struct pack_run *run, enum lvs_status status, const struct lvs_error *err) {
     bool transient = status == LVS_LAUNCH || status == LVS_OUTPUT;
     for (int32_t k = 0; k < run->n_trials; k++) {
@@ -161,5 +162,5 @@ enum lvs_status lora_pack_run(struct lora_runner *runner, const struct assignmen
     if (status == LVS_OK) status = assignment->evaluate_only ? evaluate_pack(&run, err) : train_pack(&run, err);
     if (status != LVS_OK) fail_open_trials(&run, status, err);
     free_pack(&run);
-    return LVS_OK;
+    return status == LVS_LAUNCH ? status : LVS_OK;
 }

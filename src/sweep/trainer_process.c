@@ -353,7 +353,10 @@ static int serve(struct trainer_state *trainer, const struct runner *runner, voi
                    message.length < sizeof *assignment ? message.length : sizeof *assignment);
             enum lvs_status status = runner->run(state, assignment, &sink, &err);
             free(assignment);
-            if (status != LVS_OK) return trainer_refuse(trainer, &err);
+            if (status != LVS_OK) { /* its trials have their records; the rank starts another trainer */
+                log_error("%s", err.text);
+                return (int)status;
+            }
             fault_hit("trainer_ready");
             send_frame(trainer->socket, MESSAGE_READY, NULL, 0);
         }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lvsweep/log.h"
 #include "lvsweep/train.h"
 #include "sweep_internal.h"
 
@@ -77,10 +78,8 @@ static void run_direct(struct worker *worker) {
                                .baseline = direct_baseline,
                                .should_stop = direct_should_stop};
     struct lvs_error err = {0};
-    if (worker->runner->run(worker->state, worker->assignment, &sink, &err) != LVS_OK)
-        refuse(worker, &err);
-    else
-        upward(worker, MESSAGE_READY, NULL, 0);
+    if (worker->runner->run(worker->state, worker->assignment, &sink, &err) != LVS_OK) log_error("%s", err.text);
+    upward(worker, MESSAGE_READY, NULL, 0);
     free(worker->assignment);
     worker->assignment = NULL;
 }
