@@ -201,6 +201,9 @@ struct backend {
     enum lvs_status (*weight_view)(struct device *device, const float *data, int64_t rows, int64_t cols,
                                    struct weight **out, struct lvs_error *err);
     void (*weight_destroy)(struct device *device, struct weight *weight);
+    /* Optional, for tests of what comes after: enqueues a write to an address that is nobody's. A GPU's context is lost
+     * by it, as by a bug of ours or a bad card; on the CPU the process ends by SIGSEGV. */
+    void (*break_context)(struct device *device);
 
     /* ---- operations ---- */
     void (*batch_gather)(struct device *device, const struct pack_layout *layout, const struct batch_call *call);

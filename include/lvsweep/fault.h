@@ -17,6 +17,7 @@ enum fault_action {
     FAULT_SHORT, /* half of the bytes are written and reported as written */
     FAULT_TORN,  /* half of the bytes are written, then SIGKILL */
     FAULT_DELAY, /* 50 ms pass */
+    FAULT_BREAK, /* the device is given a write to an address that is nobody's */
     FAULT_ACTION_COUNT,
 };
 
@@ -24,8 +25,8 @@ extern bool fault_armed; /* set before main; const afterwards */
 /* Use fault_hit. An unknown point is a bug and ends the program. */
 enum fault_action fault_pass(const char *point);
 
-/* Passes a point. Dying and delays happen inside. FAULT_ERROR, FAULT_FULL (errno is set: act as if the call had failed)
- * and FAULT_SHORT come back where the table has them; otherwise FAULT_NONE. */
+/* Passes a point. Dying and delays happen inside. FAULT_ERROR, FAULT_FULL (errno is set: act as if the call had
+ * failed), FAULT_SHORT and FAULT_BREAK come back where the table has them; otherwise FAULT_NONE. */
 static inline enum fault_action fault_hit(const char *point) {
     return fault_armed ? fault_pass(point) : FAULT_NONE;
 }

@@ -17,6 +17,7 @@
 #define CALL        (DYING | BIT(FAULT_ERROR) | BIT(FAULT_FULL))
 #define WRITE       (CALL | BIT(FAULT_SHORT) | BIT(FAULT_TORN))
 #define REFUSAL     (DYING | BIT(FAULT_ERROR))
+#define DEVICE      (REFUSAL | BIT(FAULT_BREAK))
 
 static const struct {
     const char *name;
@@ -57,8 +58,8 @@ static const struct {
     {"allocate", CALL, "device memory for a pack is allocated"},
     {"checkpoint_allocate", CALL, "memory for a checkpoint is allocated"},
     {"checkpoint_read", DYING, "a checkpoint was read"},
-    {"training", REFUSAL, "the device is given a stretch of steps"},
-    {"evaluation", REFUSAL, "a trained adapter is evaluated"},
+    {"training", DEVICE, "the device is given a stretch of steps"},
+    {"evaluation", DEVICE, "a trained adapter is evaluated"},
     {"adapter", CALL, "an adapter's folder is written"},
     {"event_record", DYING, "rank 0 takes a record"},
     {"event_assigned", DYING, "the journal is on disk, an assignment goes out"},
@@ -66,8 +67,9 @@ static const struct {
 #define N_POINTS ((int32_t)(sizeof points / sizeof *points))
 
 static const char *const action_names[FAULT_ACTION_COUNT] = {
-    [FAULT_NONE] = "none", [FAULT_KILL] = "kill",   [FAULT_EXIT] = "exit", [FAULT_ERROR] = "error",
-    [FAULT_FULL] = "full", [FAULT_SHORT] = "short", [FAULT_TORN] = "torn", [FAULT_DELAY] = "delay"};
+    [FAULT_NONE] = "none",   [FAULT_KILL] = "kill",   [FAULT_EXIT] = "exit",
+    [FAULT_ERROR] = "error", [FAULT_FULL] = "full",   [FAULT_SHORT] = "short",
+    [FAULT_TORN] = "torn",   [FAULT_DELAY] = "delay", [FAULT_BREAK] = "break"};
 
 #define MAX_ORDERS 16
 struct order {

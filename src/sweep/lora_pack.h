@@ -48,8 +48,8 @@ enum lvs_status pack_checkpoint_all(struct pack_run *run, struct lvs_error *err)
 void pack_grow_curves(struct pack_trial *one, int32_t needed);
 /* The step at which this assignment of the trial ends: its rung, or its last. */
 int32_t pack_end_step(const struct pack_run *run, int32_t k);
-/* A failpoint: an error in words where it is armed. */
-enum lvs_status pack_pass(const char *point, const char *what, struct lvs_error *err);
+/* A failpoint: an error in words, or a broken device, where it is armed. */
+enum lvs_status pack_pass(struct pack_run *run, const char *point, const char *what, struct lvs_error *err);
 /* Measures what head_rows = text leaves out, once a step. */
 enum lvs_status pack_look_at_head(struct pack_run *run, int32_t k, struct lvs_error *err);
 

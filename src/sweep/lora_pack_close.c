@@ -48,7 +48,7 @@ static enum lvs_status write_adapter(struct pack_run *run, int32_t k, struct lvs
     struct pack_trial *one = &run->trials[k];
     const struct lora_layout *lora = trainer_lora(run->trainer);
     char folder[LVS_PATH_MAX];
-    LVS_TRY(pack_pass("adapter", "the adapter's folder", err));
+    LVS_TRY(pack_pass(run, "adapter", "the adapter's folder", err));
     struct adapter_info *info = lvs_malloc(sizeof *info);
     float *params = lvs_malloc((size_t)lora->stride * sizeof *params);
     fill_info(run, one, info);
@@ -119,7 +119,7 @@ static enum lvs_status evaluate_finally(struct pack_run *run, int32_t k, struct 
     struct evaluation evaluation;
     struct evaluated evaluated = pack_evaluated(run, k);
     double before = clock_now(), executed = run->runner->compute.backend->flops_executed(run->runner->compute.device);
-    LVS_TRY(pack_pass("evaluation", "the evaluation", err));
+    LVS_TRY(pack_pass(run, "evaluation", "the evaluation", err));
     if (one->best) LVS_TRY(trainer_write_adapter(run->trainer, k, one->best, err));
     LVS_TRY(measure_baselines(run, k, err));
     LVS_TRY(evaluation_run(run->runner, &evaluated, &one->trial->settings, &evaluation, err));
@@ -188,7 +188,7 @@ enum lvs_status pack_pause_trial(struct pack_run *run, int32_t k, struct lvs_err
     struct pack_trial *one = &run->trials[k];
     double loss;
     LVS_TRY(pack_look_at_head(run, k, err));
-    LVS_TRY(pack_pass("evaluation", "the evaluation at a rung", err));
+    LVS_TRY(pack_pass(run, "evaluation", "the evaluation at a rung", err));
     LVS_TRY(measure_baselines(run, k, err));
     LVS_TRY(measure_rung(run, k, &loss, err));
     LVS_TRY(write_curves(run, k, err));

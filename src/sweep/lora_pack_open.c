@@ -150,8 +150,14 @@ static enum lvs_status start_trial(struct pack_run *run, int32_t k, struct lvs_e
 }
 
 /* A failpoint of the device's or the disk's. */
-enum lvs_status pack_pass(const char *point, const char *what, struct lvs_error *err) {
-    return fault_fails(point) ? lvs_fail(err, LVS_LAUNCH, "%s: %s", what, strerror(errno)) : LVS_OK;
+enum lvs_status pack_pass(struct pack_run *run, const char *point, const char *what, struct lvs_error *err) {
+    const struct compute *compute = &run->runner->compute;
+    enum fault_action action = fault_hit(point);
+    if (action == FAULT_BREAK && compute->backend->break_context)
+        compute->backend->break_context(compute->device);
+    else if (action != FAULT_NONE)
+        return lvs_fail(err, LVS_LAUNCH, "%s: %s", what, strerror(errno));
+    return LVS_OK;
 }
 
 enum lvs_status pack_look_at_head(struct pack_run *run, int32_t k, struct lvs_error *err) {
@@ -187,7 +193,7 @@ enum lvs_status pack_open(struct pack_run *run, struct lvs_error *err) {
                                       .trials = pointers,
                                       .n_trials = run->n_trials,
                                       .skip_tiles = run->runner->config->skip_tiles};
-    LVS_TRY(pack_pass("allocate", "device memory for the pack", err));
+    LVS_TRY(pack_pass(run, "allocate", "device memory for the pack", err));
     LVS_TRY(trainer_create(&options, &run->trainer, err));
     for (int32_t k = 0; k < run->n_trials; k++) {
         LVS_TRY(start_trial(run, k, err));

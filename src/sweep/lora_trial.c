@@ -108,7 +108,7 @@ static enum lvs_status train_pack(struct pack_run *run, struct lvs_error *err) {
     bool any_open = true;
     while (any_open) {
         double before = clock_now();
-        LVS_TRY(pack_pass("training", "a stretch of steps", err));
+        LVS_TRY(pack_pass(run, "training", "a stretch of steps", err));
         LVS_TRY(trainer_run(run->trainer, next_boundary(run), interrupt_steps, run, err));
         double seconds = clock_now() - before;
         for (int32_t k = 0; k < run->n_trials; k++)

@@ -130,7 +130,7 @@ def make_cases(where, long):
     together = {"message_send", "message_receive", "results_together", "results_reserve"}
     device = {"allocate", "checkpoint_allocate", "checkpoint_read", "training", "evaluation", "adapter", "folder_make",
               "file_open", "file_write", "file_sync", "file_rename", "folder_sync"}
-    every = {"kill", "exit", "error", "full", "short", "torn", "delay"}
+    every = {"kill", "exit", "error", "full", "short", "torn", "delay", "break"}
     brief = every if long else every - {"exit", "delay"}
     yield Case("fake", 0, sweeps.fake_ini(where), where, rank - together - device | {"folder_make"}, every, 5, 60)
     yield Case("ranks", 3, sweeps.fake_ini(where, name="ranks.ini"), where, rank - device if long else together, every,
