@@ -187,6 +187,7 @@ enum lvs_status cuda_weight_create(struct device *device, const struct host_tens
 enum lvs_status cuda_weight_view(struct device *device, const float *data, int64_t rows, int64_t cols,
                                  struct weight **out, struct lvs_error *err);
 void cuda_weight_destroy(struct device *device, struct weight *weight);
+void cuda_break_context(struct device *device);
 void cuda_batch_gather(struct device *device, const struct pack_layout *layout, const struct batch_call *call);
 void cuda_embed(struct device *device, const struct pack_layout *layout, const struct weight *table, const int32_t *ids,
                 void *x);

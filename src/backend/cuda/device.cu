@@ -133,6 +133,15 @@ enum lvs_status cuda_describe(struct device *device, struct device_description *
     return LVS_OK;
 }
 
+__global__ void break_context_kernel(int *nobodys) {
+    *nobodys = 0;
+}
+
+void cuda_break_context(struct device *device) {
+    device_select(device);
+    kernel_launch(device, "break_context", break_context_kernel, 1, 1, 0, reinterpret_cast<int *>(16));
+}
+
 enum lvs_status cuda_synchronize(struct device *device, struct lvs_error *err) {
     device_select(device);
     lora_reduce_flush(device);

@@ -17,6 +17,7 @@ static struct backend table_make(void) {
     table.weight_create = cuda_weight_create;
     table.weight_view = cuda_weight_view;
     table.weight_destroy = cuda_weight_destroy;
+    table.break_context = cuda_break_context;
     table.batch_gather = cuda_batch_gather;
     table.embed = cuda_embed;
     table.embed_backward = cuda_embed_backward;
