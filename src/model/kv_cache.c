@@ -47,6 +47,7 @@ static enum lvs_status allocate_state(struct kv_cache *cache, struct lvs_error *
         {(void **)&cache->length, n_rows * sizeof(int32_t)},
         {(void **)&cache->cached, (n_rows + 1) * sizeof(int32_t)},
         {(void **)&cache->growing, n * sizeof(int32_t)},
+        {(void **)&cache->shared, cache->options.samples > 1 ? n * sizeof(int32_t) : 0},
         {(void **)&cache->finished, n},
         {(void **)&cache->allowed, cache->options.allowed ? (size_t)cache->model->n_vocabulary : 0},
     };
@@ -65,8 +66,12 @@ static enum lvs_status allocate_layers(struct kv_cache *cache, struct lvs_error 
     LVS_TRY(compute->backend->allocate(compute->device, 2 * (size_t)n_layers * part, &cache->memory, err));
     unsigned char *place = cache->memory;
     for (int32_t l = 0; l < n_layers; l++, place += 2 * part)
-        cache->layers[l] = (struct kv_cache_layer){
-            .k = place, .v = place + part, .capacity = cache->options.capacity, .length = cache->cached};
+        cache->layers[l] = (struct kv_cache_layer){.k = place,
+                                                   .v = place + part,
+                                                   .capacity = cache->options.capacity,
+                                                   .length = cache->cached,
+                                                   .samples = cache->options.samples,
+                                                   .shared = cache->shared};
     return LVS_OK;
 }
 
@@ -119,8 +124,8 @@ void kv_cache_destroy(struct kv_cache *cache) {
     if (!cache) return;
     const struct compute *compute = &cache->model->compute;
     drop_graphs(cache);
-    void *const arrays[] = {cache->memory,  cache->tokens,   cache->length, cache->cached,
-                            cache->growing, cache->finished, cache->allowed};
+    void *const arrays[] = {cache->memory,  cache->tokens, cache->length,   cache->cached,
+                            cache->growing, cache->shared, cache->finished, cache->allowed};
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++)
         if (arrays[i]) compute->backend->release(compute->device, arrays[i]);
     pass_destroy(cache->decode);

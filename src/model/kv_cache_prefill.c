@@ -51,6 +51,8 @@ static void reset_state(struct kv_cache *cache, const struct prompts *prompts) {
     }
     compute->backend->upload(compute->device, cache->tokens, tokens, n * stride * sizeof *tokens);
     free(tokens);
+    if (cache->shared)
+        compute->backend->upload(compute->device, cache->shared, cache->host_length, n * sizeof *cache->host_length);
     kv_cache_upload_state(cache);
 }
 

@@ -178,6 +178,7 @@ struct kv_cache {
     int32_t *length;               /* device [n_rows]: tokens */
     int32_t *cached;               /* device [n_rows]: tokens whose keys are in the cache */
     int32_t *growing;              /* device [n_sequences]: the sequences that still grow */
+    int32_t *shared;               /* device [n_sequences]: tokens of the prompt; NULL with one sample */
     uint8_t *finished, *allowed;   /* device [n_sequences], [n_vocabulary] */
     int32_t *host_length;          /* [n_sequences] */
     uint8_t *host_finished;        /* [n_sequences], as the caller set it */

@@ -102,9 +102,19 @@ void case_attention(struct parity *parity) {
 
 /* ---- cache ---- */
 
+/* Every sequence of `samples` in a row begins as the first one does; they may be read from it. */
+static void samples_make_alike(const struct parity_rows *prompt, int64_t n, int32_t samples, int32_t width,
+                               float *qkv) {
+    int64_t sequence_size = (int64_t)prompt->layout.context * width;
+    for (int64_t i = 0; i < n; i++)
+        if (i % samples > 0)
+            memcpy(qkv + sequence_row(&prompt->layout, i) * width,
+                   qkv + sequence_row(&prompt->layout, i - i % samples) * width, (size_t)sequence_size * sizeof *qkv);
+}
+
 /* A prompt of `context` tokens goes into the cache, then two more tokens one by one, after sequence i was shortened
  * to length context − i % 2 (as prompts of unequal length are). */
-static void cache_check(struct parity *parity, const struct attention_case *c) {
+static void cache_check(struct parity *parity, const struct attention_case *c, int32_t samples) {
     const struct compute *compute = &parity->compute;
     enum { STEPS = 2 };
     struct parity_rows prompt = parity_layout(parity, c->n_slots, c->n_sequences, c->context, 4);
@@ -115,8 +125,10 @@ static void cache_check(struct parity *parity, const struct attention_case *c) {
     double *history = parity_host(parity, (size_t)(n * total * width) * 8); /* [n][total][width] */
     int32_t *length = parity_host(parity, (size_t)n * 4);
     float *qkv = parity_normal(parity, prompt.layout.n_rows * (int64_t)width, 1);
+    samples_make_alike(&prompt, n, samples, width, qkv);
     void *qkv_device = parity_act(parity, qkv, prompt.layout.n_rows * (int64_t)width);
-    struct kv_cache_layer cache = {.k = parity_act_poisoned(parity, cache_count),
+    struct kv_cache_layer cache = {.samples = samples,
+                                   .k = parity_act_poisoned(parity, cache_count),
                                    .v = parity_act_poisoned(parity, cache_count),
                                    .capacity = (int32_t)capacity};
     compute->backend->kv_store(compute->device, &prompt.layout, &c->shape, qkv_device, &cache);
@@ -124,6 +136,12 @@ static void cache_check(struct parity *parity, const struct attention_case *c) {
         length[i] = c->context > 1 ? c->context - (int32_t)(i % 2) : c->context;
         for (int64_t at = 0; at < (int64_t)length[i] * width; at++)
             history[i * total * width + at] = (double)qkv[sequence_row(&prompt.layout, i) * width + at];
+    }
+    if (samples > 1) {
+        int32_t *shared = parity_host(parity, (size_t)n * 4);
+        for (int64_t i = 0; i < n; i++)
+            shared[i] = c->context - 1;
+        cache.shared = parity_ints(parity, shared, n);
     }
     for (int32_t step = 0; step < STEPS; step++) {
         int64_t count = one.layout.n_rows * (int64_t)width, out_count = one.layout.n_rows * (int64_t)out_width;
@@ -153,8 +171,12 @@ static void cache_check(struct parity *parity, const struct attention_case *c) {
 
 void case_cache(struct parity *parity) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        cache_check(parity, &cases[i]);
+        cache_check(parity, &cases[i], 1);
         parity_reset(parity);
     }
-    cache_check(parity, &(struct attention_case){2, 20, 17, {4, 2, 32}});
+    cache_check(parity, &(struct attention_case){2, 20, 17, {4, 2, 32}}, 1);
+    parity_reset(parity);
+    cache_check(parity, &(struct attention_case){1, 12, 70, {14, 2, 64}}, 4);
+    parity_reset(parity);
+    cache_check(parity, &(struct attention_case){2, 6, 33, {4, 2, 128}}, 3);
 }

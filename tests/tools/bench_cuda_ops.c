@@ -1,7 +1,8 @@
 /* Times of the CUDA backend on random weights of Qwen2.5-0.5B's shape: recorded training steps of packs, evaluation
  * passes, decoding, and the time of every operation. Run by hand on a card; checks nothing.
  *   bench_cuda_ops train SLOTS BATCH CONTEXT | eval SEQUENCES CONTEXT | decode SEQUENCES PROMPT STEPS   … several in a
- * row options before them: --profile, --skip-tiles, --layers N, --steps N, --tuning FILE (read and written) */
+ * row options before them: --profile, --skip-tiles, --layers N, --steps N, --tuning FILE (read and written),
+ * --vocabulary N (16: the head and embedding of a text's characters), --samples N (drawn, of each prompt: decode) */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +21,7 @@ struct bench {
     struct qwen2_config config;
     struct lora_layout lora;
     bool profile, skip_tiles;
-    int32_t steps;
+    int32_t steps, samples; /* samples 0: greedy, one a prompt */
 };
 
 static void must(enum lvs_status status, const struct lvs_error *err) {
@@ -117,9 +118,10 @@ static void training_step(const struct bench *bench, const struct training *trai
 
 static void batch_fill(const struct bench *bench, int32_t slots, int32_t batch, int32_t context,
                        struct training *training) {
+    const int32_t n_ids = bench->config.vocab_size < 32 ? bench->config.vocab_size : 32;
     training->batch = (struct batch_call){.order_stride = N_STEPS * batch, .batch = batch};
-    training->batch.window_ids = device_ids(bench, (int64_t)N_WINDOWS * context, 32, 3);
-    training->batch.window_labels = device_ids(bench, (int64_t)N_WINDOWS * context, 32, 4);
+    training->batch.window_ids = device_ids(bench, (int64_t)N_WINDOWS * context, n_ids, 3);
+    training->batch.window_labels = device_ids(bench, (int64_t)N_WINDOWS * context, n_ids, 4);
     training->batch.order = device_ids(bench, (int64_t)slots * N_STEPS * batch, N_WINDOWS, 5);
     training->batch.step = training->adapters.step;
     training->batch.ids = pass_ids(training->pass);
@@ -252,32 +254,53 @@ static void bench_eval(const struct bench *bench, int32_t sequences, int32_t con
     adapters_free(bench, &adapters);
 }
 
+static void decode_profile(const struct bench *bench, struct kv_cache *cache, const struct adapters *adapters) {
+    struct lvs_error err = {0};
+    struct strbuf text;
+    strbuf_init(&text);
+    bench->compute.backend->profile_begin(bench->compute.device);
+    must(kv_cache_decode(cache, adapters, 1, &err), &err);
+    bench->compute.backend->profile_write(bench->compute.device, &text);
+    printf("%s", text.text ? text.text : "");
+    strbuf_free(&text);
+}
+
+static struct kv_cache_options decode_options(const struct bench *bench, int32_t sequences, int32_t prompt,
+                                              int32_t steps) {
+    struct kv_cache_options options = {
+        .n_sequences = sequences, .capacity = prompt + 2 * steps + 2, .lora = &bench->lora};
+    options.samples = bench->samples > 0 ? bench->samples : 1;
+    options.sampling =
+        (struct sampling){.greedy = bench->samples == 0, .temperature = 1, .top_p = 1, .repetition_penalty = 1};
+    return options;
+}
+
 static void bench_decode(const struct bench *bench, int32_t sequences, int32_t prompt, int32_t steps) {
     struct lvs_error err = {0};
     struct kv_cache *cache = NULL;
-    struct kv_cache_options options = {.n_sequences = sequences, .capacity = prompt + 2 * steps + 2, .samples = 1};
-    options.lora = &bench->lora;
-    options.sampling = (struct sampling){.greedy = 1, .temperature = 1, .top_p = 1, .repetition_penalty = 1};
+    struct kv_cache_options options = decode_options(bench, sequences, prompt, steps);
     struct adapters adapters = adapters_make(bench, 1);
-    int32_t *ids = lvs_calloc((size_t)sequences * (size_t)prompt, sizeof *ids);
-    int64_t *offset = lvs_calloc((size_t)sequences + 1, sizeof *offset);
-    for (int32_t i = 0; i < sequences * prompt; i++)
-        ids[i] = i % 29;
-    for (int32_t i = 0; i <= sequences; i++)
+    const int32_t prompts = sequences / options.samples;
+    int32_t *ids = lvs_calloc((size_t)prompts * (size_t)prompt, sizeof *ids);
+    int64_t *offset = lvs_calloc((size_t)prompts + 1, sizeof *offset);
+    for (int32_t i = 0; i < prompts * prompt; i++)
+        ids[i] = i % 29 % bench->config.vocab_size;
+    for (int32_t i = 0; i <= prompts; i++)
         offset[i] = (int64_t)i * prompt;
     must(kv_cache_create(bench->model, &options, &cache, &err), &err);
     for (int32_t round = 0; round < 2; round++) {
         double start = now();
-        must(kv_cache_prefill(cache, &adapters, ids, offset, sequences, &err), &err);
+        must(kv_cache_prefill(cache, &adapters, ids, offset, prompts, &err), &err);
         wait_all(bench);
+        if (bench->profile && round == 0) decode_profile(bench, cache, &adapters);
         double filled = now();
         must(kv_cache_decode(cache, &adapters, steps, &err), &err);
         wait_all(bench);
         double end = now();
-        printf("decode sequences=%d prompt=%d steps=%d (round %d): prefill %.3f s, steps %.3f s (%.3f ms each), "
-               "%.0f tokens/s in all\n",
-               sequences, prompt, steps, round, filled - start, end - filled, (end - filled) / steps * 1e3,
-               sequences * steps / (end - start));
+        printf("decode sequences=%d samples=%d prompt=%d steps=%d (round %d): prefill %.3f s, steps %.3f s (%.3f ms "
+               "each), %.0f tokens/s in all\n",
+               sequences, bench->samples, prompt, steps, round, filled - start, end - filled,
+               (end - filled) / steps * 1e3, sequences * steps / (end - start));
         fflush(stdout);
     }
     kv_cache_destroy(cache);
@@ -329,6 +352,8 @@ int main(int argc, char **argv) {
         if (strcmp(argv[i], "--skip-tiles") == 0) bench.skip_tiles = true;
         if (strcmp(argv[i], "--layers") == 0) bench.config.n_layers = atoi(argv[++i]);
         if (strcmp(argv[i], "--steps") == 0) bench.steps = atoi(argv[++i]);
+        if (strcmp(argv[i], "--vocabulary") == 0) bench.config.vocab_size = atoi(argv[++i]);
+        if (strcmp(argv[i], "--samples") == 0) bench.samples = atoi(argv[++i]);
         if (strcmp(argv[i], "--tuning") == 0) tuning = argv[++i];
     }
     must(compute_open("cuda", &device, &bench.compute, &err), &err);

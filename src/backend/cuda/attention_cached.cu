@@ -12,8 +12,14 @@
 struct cached_arrays {
     const void *qkv;
     void *k, *v, *out;
-    const int32_t *length;
-    int32_t capacity;
+    const int32_t *length, *shared;
+    int32_t capacity, samples;
+};
+
+/* Keys (or values) of a sequence: the first `shared` tokens are read where its first sample keeps them. */
+struct cached_tokens {
+    const bf16 *own, *first;
+    int32_t shared;
 };
 
 /* The sequence of a row, or −1 for padding. */
@@ -23,11 +29,13 @@ __device__ __forceinline__ int32_t row_sequence(const struct attention_map &map,
 }
 
 template <int HEAD>
-__device__ __forceinline__ void tokens_load(uint32_t target, const bf16 *source, int32_t first, int32_t count) {
+__device__ __forceinline__ void tokens_load(uint32_t target, const struct cached_tokens &tokens, int32_t first,
+                                            int32_t count) {
 #pragma unroll
     for (int i = 0; i < CACHED_TOKENS * HEAD / 8 / 32; i++) {
         int at = i * 32 + static_cast<int>(threadIdx.x) % 32, row = at / (HEAD / 8), piece = at % (HEAD / 8);
         bool exists = first + row < count;
+        const bf16 *source = first + row < tokens.shared ? tokens.first : tokens.own;
         copy_async(target + tile_offset<HEAD>(row, piece),
                    source + (exists ? static_cast<int64_t>(first + row) * HEAD + piece * 8 : 0), exists);
     }
@@ -127,9 +135,12 @@ __global__ void __launch_bounds__(CACHED_WARPS * 32)
         return;
     }
     const bf16 *qkv = static_cast<const bf16 *>(arrays.qkv) + static_cast<int64_t>(row) * map.width;
-    int64_t cache = (static_cast<int64_t>(sequence) * map.n_kv_heads + kv_head) * arrays.capacity * HEAD;
+    int64_t sequence_size = static_cast<int64_t>(map.n_kv_heads) * arrays.capacity * HEAD;
+    int64_t cache = sequence * sequence_size + static_cast<int64_t>(kv_head) * arrays.capacity * HEAD;
+    int64_t back = arrays.shared != nullptr ? sequence % arrays.samples * sequence_size : 0; /* to the first sample */
     bf16 *keys = static_cast<bf16 *>(arrays.k) + cache, *values = static_cast<bf16 *>(arrays.v) + cache;
-    int32_t length = arrays.length[sequence];
+    int32_t length = arrays.length[sequence], n_shared = arrays.shared != nullptr ? arrays.shared[sequence] : 0;
+    struct cached_tokens all_keys = {keys, keys - back, n_shared}, all_values = {values, values - back, n_shared};
     if (static_cast<int>(threadIdx.x) < HEAD / 8) {
         const bf16 *own = qkv + (map.n_heads + kv_head) * HEAD + threadIdx.x * 8;
         int64_t target = static_cast<int64_t>(length) * HEAD + threadIdx.x * 8;
@@ -154,8 +165,8 @@ __global__ void __launch_bounds__(CACHED_WARPS * 32)
     for (int s = 0; s < CACHED_STAGES - 1; s++) {
         int32_t tile = warp + s * CACHED_WARPS;
         if (tile < n_tiles) {
-            tokens_load<HEAD>(base + s * 2 * TILE, keys, tile * CACHED_TOKENS, count);
-            tokens_load<HEAD>(base + s * 2 * TILE + TILE, values, tile * CACHED_TOKENS, count);
+            tokens_load<HEAD>(base + s * 2 * TILE, all_keys, tile * CACHED_TOKENS, count);
+            tokens_load<HEAD>(base + s * 2 * TILE + TILE, all_values, tile * CACHED_TOKENS, count);
         }
         copy_async_commit();
     }
@@ -165,8 +176,8 @@ __global__ void __launch_bounds__(CACHED_WARPS * 32)
         uint32_t stage = base + static_cast<uint32_t>(turn % CACHED_STAGES) * 2 * TILE;
         uint32_t next = base + static_cast<uint32_t>((turn + CACHED_STAGES - 1) % CACHED_STAGES) * 2 * TILE;
         if (ahead < n_tiles) {
-            tokens_load<HEAD>(next, keys, ahead * CACHED_TOKENS, count);
-            tokens_load<HEAD>(next + TILE, values, ahead * CACHED_TOKENS, count);
+            tokens_load<HEAD>(next, all_keys, ahead * CACHED_TOKENS, count);
+            tokens_load<HEAD>(next + TILE, all_values, ahead * CACHED_TOKENS, count);
         }
         copy_async_commit();
         copy_async_wait<CACHED_STAGES - 1>();
@@ -261,7 +272,9 @@ void cuda_attention_cached(struct device *device, const struct pack_layout *layo
     assert(layout->context == 1);
     device_select(device);
     struct attention_map map = attention_map_make(layout, shape);
-    struct cached_arrays arrays = {qkv, cache->k, cache->v, out, cache->length, cache->capacity};
+    struct cached_arrays arrays = {qkv,           cache->k, cache->v,        out,
+                                   cache->length, nullptr,  cache->capacity, cache->samples};
+    if (cache->samples > 1) arrays.shared = cache->shared;
     bool flashes = device->precision == PRECISION_KIND_BF16 && map.group <= 8;
     if (flashes && map.head_size == 64)
         flash<64>(device, &map, &arrays);

@@ -10,9 +10,9 @@
 
 struct draw_room {
     unsigned long long bins[256], before; /* before: what lies above the digits found so far */
-    double sums[WARPS], target;
+    double sums[WARPS], target, reached;
     uint32_t prefix, found;
-    int32_t counts[WARPS], warp;
+    int32_t counts[WARPS], chosen;
     float highest[WARPS];
 };
 
@@ -156,6 +156,51 @@ __device__ void top_p_apply(struct draw_row *row, float top_p, struct draw_room 
     row->least = key;
 }
 
+/* The first warp's segment whose end passes `goal`, or the last with any weight: room->chosen, and in room->reached
+ * what lies before it. */
+__device__ void segment_choose(double uniform, struct draw_room *room) {
+    double total = 0, end = 0;
+    for (int w = 0; w < WARPS; w++)
+        total += room->sums[w];
+    room->target = uniform * total;
+    room->found = 0, room->chosen = 0, room->reached = 0;
+    for (int w = 0; w < WARPS && end <= room->target; w++) {
+        if (room->sums[w] <= 0) continue;
+        room->chosen = w, room->reached = end;
+        end += room->sums[w];
+    }
+}
+
+/* One warp: each lane sums a piece of the segment, the lane whose piece passes the target walks through it. */
+__device__ void segment_search(const struct draw_row &row, int64_t start, int64_t end, struct draw_room *room) {
+    int lane = static_cast<int>(threadIdx.x) % 32;
+    int64_t piece = (end - start + 31) / 32, first = start + lane * piece,
+            stop = first + piece < end ? first + piece : end;
+    double own = 0, before = room->reached;
+    int64_t last = -1;
+    for (int64_t id = first; id < stop; id++) {
+        float score = draw_score(row, id);
+        if (!draw_takes(row, id, score)) continue;
+        own += draw_weight(row, score);
+        last = id;
+    }
+    for (int l = 0; l < 32; l++) {
+        double other = __shfl_sync(0xffffffffu, own, l);
+        if (l < lane) before += other;
+    }
+    uint32_t passing = __ballot_sync(0xffffffffu, last >= 0 && before + own > room->target);
+    uint32_t holding = __ballot_sync(0xffffffffu, last >= 0);
+    int owner = passing != 0 ? __ffs(static_cast<int>(passing)) - 1 : 31 - __clz(static_cast<int>(holding));
+    if (lane != owner) return;
+    for (int64_t id = first; id < last; id++) {
+        float score = draw_score(row, id);
+        if (!draw_takes(row, id, score)) continue;
+        before += draw_weight(row, score);
+        if (before > room->target) last = id;
+    }
+    room->found = static_cast<uint32_t>(last);
+}
+
 /* The id at which the running sum of weights, in id order, passes uniform · total. */
 __device__ void id_draw(const struct draw_row &row, double uniform, struct draw_room *room) {
     int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
@@ -171,22 +216,10 @@ __device__ void id_draw(const struct draw_row &row, double uniform, struct draw_
     __syncthreads();
     if (lane == 0) room->sums[warp] = sum;
     __syncthreads();
-    if (threadIdx.x != 0) return;
-    double total = 0, reached = 0;
-    for (int w = 0; w < WARPS; w++)
-        total += room->sums[w];
-    int chosen = 0;
-    for (; chosen < WARPS - 1 && reached + room->sums[chosen] <= uniform * total; chosen++)
-        reached += room->sums[chosen];
-    uint32_t last = 0;
-    for (int64_t id = segment_start(row.vocabulary, chosen); id < row.vocabulary; id++) {
-        float score = draw_score(row, id);
-        if (!draw_takes(row, id, score)) continue;
-        last = static_cast<uint32_t>(id);
-        reached += draw_weight(row, score);
-        if (reached > uniform * total) break;
-    }
-    room->found = last;
+    if (threadIdx.x == 0) segment_choose(uniform, room);
+    __syncthreads();
+    if (warp == room->chosen && room->sums[warp] > 0) segment_search(row, start, end, room);
+    __syncthreads();
 }
 
 __global__ void __launch_bounds__(SAMPLE_THREADS) draw_kernel(struct sample_view view) {
