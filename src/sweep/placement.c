@@ -38,9 +38,9 @@ enum lvs_status placement_choose(int32_t index, int32_t count, int32_t n_gpus, b
     if (count > n_gpus && !oversubscribe)
         return lvs_fail(
             err, LVS_LAUNCH,
-            "launch: %d workers share a node with %d GPU%s. Start %d workers on it (one rank a GPU, plus one "
+            "launch: %d workers share a node with %d GPU%s. Start %d worker%s on it (one rank a GPU, plus one "
             "that coordinates), or set [run] oversubscribe_gpu = yes",
-            count, n_gpus, n_gpus == 1 ? "" : "s", n_gpus);
+            count, n_gpus, n_gpus == 1 ? "" : "s", n_gpus, n_gpus == 1 ? "" : "s");
     *device = index % n_gpus;
     return LVS_OK;
 }

@@ -20,8 +20,11 @@ static double product_flops(const struct product *p) {
     return 2.0 * batch * static_cast<double>(p->m) * static_cast<double>(p->n) * static_cast<double>(p->k);
 }
 
+/* A product that fails because the context is lost says so in CUDA's words: cuBLAS only knows that it did not start. */
 static bool blas_check(struct device *device, cublasStatus_t code, const char *what) {
     if (code == CUBLAS_STATUS_SUCCESS) return true;
+    cudaError_t lost = device->capturing ? cudaSuccess : cudaStreamQuery(device->stream);
+    if (lost != cudaSuccess && lost != cudaErrorNotReady) return device_check(device, lost, what);
     device_fail(device, what, cublasLtGetStatusString(code));
     return false;
 }
