@@ -100,6 +100,9 @@ struct config_source {
     const char *const *sets; /* n_sets strings "section.key=value" of --set */
     int32_t n_sets;
     bool check_files; /* report missing data files and model folders as errors too */
+    /* With check_files, once the data file is there: what it says against the INI (LVS_USAGE, "[data] key …") becomes
+     * an error like the others, with its line; what else it returns is left for whoever reads the file. NULL = none. */
+    enum lvs_status (*inspect)(const struct config *config, struct lvs_error *err);
 };
 
 /* Parses. On errors returns LVS_USAGE; err->text holds all of them, one a line `file:line: [section] key: …`, then
@@ -116,6 +119,9 @@ void config_write(const struct config *config, struct strbuf *out);
 void config_write_template(bool every_key, struct strbuf *out);
 /* docs/config.md's table, from the same rows. */
 void config_write_reference(struct strbuf *out);
+
+/* "Did you mean": the nearest word of a NULL-ended list, or NULL. */
+const char *suggest_word(const char *word, const char *const *list);
 
 /* ---- settings: used by grid.c, keys and columns ---- */
 

@@ -24,6 +24,9 @@ const char *sweep_facts_precision(const struct sweep_facts *facts);
 const char *sweep_facts_weights_hash(const struct sweep_facts *facts);
 int32_t sweep_facts_vocabulary(const struct sweep_facts *facts);
 
+/* For config_source.inspect: whether the data file can be split as the INI says. */
+enum lvs_status sweep_inspect_data(const struct config *config, struct lvs_error *err);
+
 /* What a trial's settings mean on this data: for plan's table. */
 struct trial_extent {
     int64_t training_windows, validation_windows, test_windows;

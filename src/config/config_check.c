@@ -267,3 +267,27 @@ void checks_run(const struct config *config, const struct ini *ini, bool check_f
     if (strncmp(config->model_path, "hf:", 3) != 0) check_path(&checker, "model", "path", config->model_path, true);
     check_adapters(&checker);
 }
+
+/* ---- the data file ---- */
+
+static bool has_data_error(const struct config_errors *errors) {
+    for (int i = 0; i < errors->n; i++)
+        if (strstr(errors->items[i].text, "[data]")) return true;
+    return false;
+}
+
+void check_data(const struct config_source *source, const struct config *config, const struct ini *ini,
+                struct config_errors *errors) {
+    static const char section[] = "[data] ";
+    struct lvs_error found = {0};
+    char name[64];
+    if (!config->data_file[0] || config->runner == RUNNER_FAKE || has_data_error(errors)) return;
+    if (source->inspect(config, &found) != LVS_USAGE || strncmp(found.text, section, strlen(section)) != 0) return;
+    snprintf(name, sizeof name, "%.*s", (int)strspn(found.text + strlen(section), "abcdefghijklmnopqrstuvwxyz_"),
+             found.text + strlen(section));
+    const struct ini_entry *entry = ini_find(ini, "data", name);
+    if (entry && entry->given)
+        errors_add(errors, entry->line, "%s: %s", entry->given, found.text);
+    else
+        errors_add(errors, entry ? entry->line : 0, "%s", found.text);
+}

@@ -137,10 +137,11 @@ void ini_error(struct config_errors *errors, const struct ini *ini, const struct
 /* "did you mean …" or "it belongs to …" for an unknown key or section, as an end of a sentence. */
 void suggest_key(const char *section, const char *name, struct strbuf *out);
 void suggest_section(const char *name, struct strbuf *out);
-/* The nearest word of a NULL-ended list, or NULL. */
-const char *suggest_word(const char *word, const char *const *list);
 
 /* Reads every [stage.…] section into config->stages, in the order of [sweep] stages. */
 void stages_read(struct config *config, const struct ini *ini, struct config_errors *errors);
 /* What no single key can know: keys that need or exclude each other, missing keys, missing files. */
 void checks_run(const struct config *config, const struct ini *ini, bool check_files, struct config_errors *errors);
+/* What the data file says against [data], unless that section has errors of its own. */
+void check_data(const struct config_source *source, const struct config *config, const struct ini *ini,
+                struct config_errors *errors);

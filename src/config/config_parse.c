@@ -109,6 +109,7 @@ static enum lvs_status parse_into(const struct config_source *source, struct con
     name_output(config, &errors);
     stages_read(config, &ini, &errors);
     checks_run(config, &ini, source->check_files, &errors);
+    if (source->check_files && source->inspect) check_data(source, config, &ini, &errors);
     enum lvs_status status = errors.n ? errors_report(&errors, err) : LVS_OK;
     errors_free(&errors);
     ini_free(&ini);

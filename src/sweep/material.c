@@ -28,6 +28,16 @@ enum lvs_status material_open(const struct config *config, const char *model_fol
     return status;
 }
 
+enum lvs_status sweep_inspect_data(const struct config *config, struct lvs_error *err) {
+    struct series_set set;
+    struct split split;
+    LVS_TRY(series_read(config, &set, err));
+    enum lvs_status status = split_make(config, &set, &split, err);
+    if (status == LVS_OK) split_free(&split);
+    series_free(&set);
+    return status;
+}
+
 void material_close(struct material *material) {
     split_free(&material->split);
     series_free(&material->set);

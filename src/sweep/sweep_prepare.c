@@ -104,8 +104,11 @@ enum lvs_status sweep_check_memory(const struct prepared *prepared, int32_t loca
 }
 
 enum lvs_status sweep_prepare(const struct sweep_options *options, struct prepared *out, struct lvs_error *err) {
-    struct config_source source = {
-        .path = options->ini, .sets = options->sets, .n_sets = options->n_sets, .check_files = true};
+    struct config_source source = {.path = options->ini,
+                                   .sets = options->sets,
+                                   .n_sets = options->n_sets,
+                                   .check_files = true,
+                                   .inspect = sweep_inspect_data};
     LVS_TRY(config_parse(&source, &out->config, err));
     if (options->output) LVS_TRY(file_resolve(out->config->output, ".", options->output, err));
     LVS_TRY(sweep_facts_make(out->config, &out->facts, err));
