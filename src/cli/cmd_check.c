@@ -35,7 +35,8 @@ static bool has_journal(const char *output) {
 /* ---- an INI ---- */
 
 static int check_ini(const char *path, const struct cli_sets *sets, const char *output) {
-    const struct config_source source = {.path = path, .sets = sets->items, .n_sets = sets->n, .check_files = true};
+    const struct config_source source = {
+        .path = path, .sets = sets->items, .n_sets = sets->n, .check_files = true, .inspect = sweep_inspect_data};
     struct lvs_error err = {0};
     struct config *config = NULL;
     struct results known;
@@ -121,13 +122,16 @@ static int run(int argc, char **argv) {
 
 const struct command command_check = {
     .name = "check",
-    .summary = "validate an INI, or verify an output folder; what a resume would do and why",
+    .summary = "validate an INI or an output folder; what a resume would do",
     .help = "lvsweep check grid.ini [--set SECTION.KEY=V] [--output DIR]\n"
             "lvsweep check DIR\n\n"
-            "An INI: every key, the data file and the model; then what a run would start. A folder: every line of the\n"
-            "journal by its checksum, all charges and reservations added up anew, curves, forecasts and adapters of\n"
-            "finished trials read whole; then what a resume would do. For each trial to run: where it stopped, or in\n"
-            "which keys it differs from the nearest one that is there. Nothing is written.\n\n"
-            "Exit codes: 0 no problem; 2 the INI; 4 the budget cuts a whole stage; 5 damaged or missing files.\n",
+            "An INI: every key, the data file and the model; then what a run would start.\n"
+            "A folder: every line of the journal by its checksum, all charges and\n"
+            "reservations added up anew, curves, forecasts and adapters of finished trials\n"
+            "read whole; then what a resume would do. For each trial to run: where it\n"
+            "stopped, or in which keys it differs from the nearest one that is there.\n"
+            "Nothing is written.\n\n"
+            "Exit codes: 0 no problem; 2 the INI; 4 the budget cuts a whole stage;\n"
+            "5 damaged or missing files.\n",
     .run = run,
 };

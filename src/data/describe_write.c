@@ -16,8 +16,14 @@ static void add_number(struct strbuf *out, double value) {
         strbuf_printf(out, " %10s", "-");
 }
 
-static void add_spread(struct strbuf *out, const char *name, const struct spread *spread, int32_t n_series) {
-    strbuf_printf(out, "  %-16s", name);
+/* Width of the rows' names: "lag to prey" and the like in full. */
+static int label_width(const struct description *d) {
+    int longest = (int)(strlen("lag to ") + strlen(d->channel_name[0]));
+    return d->n_channel > 1 && longest > 16 ? longest : 16;
+}
+
+static void add_spread(struct strbuf *out, int width, const char *name, const struct spread *spread, int32_t n_series) {
+    strbuf_printf(out, "  %-*s", width, name);
     const double values[] = {spread->minimum, spread->p5, spread->median, spread->mean, spread->p95, spread->maximum};
     for (int i = 0; i < 6; i++)
         add_number(out, values[i]);
@@ -36,16 +42,17 @@ static void add_channel(struct strbuf *out, const struct description *d, int32_t
     const struct channel_description *channel = &d->channel[c];
     strbuf_printf(out, "\n%s%s%s%s\n", d->channel_name[c], d->channel_unit[c][0] ? " (" : "", d->channel_unit[c],
                   d->channel_unit[c][0] ? ")" : "");
-    strbuf_printf(out, "  %-16s %10s %10s %10s %10s %10s %10s\n", "", "minimum", "5 %", "median", "mean", "95 %",
+    const int width = label_width(d);
+    strbuf_printf(out, "  %-*s %10s %10s %10s %10s %10s %10s\n", width, "", "minimum", "5 %", "median", "mean", "95 %",
                   "maximum");
-    add_spread(out, "values", &channel->values, 0);
-    add_spread(out, "first point", &channel->initial, d->n_series);
-    add_spread(out, "last point", &channel->final, d->n_series);
-    add_spread(out, "period", &channel->period, d->n_series);
+    add_spread(out, width, "values", &channel->values, 0);
+    add_spread(out, width, "first point", &channel->initial, d->n_series);
+    add_spread(out, width, "last point", &channel->final, d->n_series);
+    add_spread(out, width, "period", &channel->period, d->n_series);
     if (c > 0) {
-        char name[32];
-        snprintf(name, sizeof name, "lag to %.9s", d->channel_name[0]);
-        add_spread(out, name, &channel->lag, d->n_series);
+        char name[sizeof d->channel_name[0] + 8];
+        snprintf(name, sizeof name, "lag to %s", d->channel_name[0]);
+        add_spread(out, width, name, &channel->lag, d->n_series);
     }
 }
 

@@ -48,7 +48,7 @@ static enum lvs_status choose_object(const struct split_source *source, json_t *
     strbuf_init(&members);
     name_members(root, &members);
     if (members.length > 0)
-        lvs_fail(err, LVS_INPUT, "%s: %s%s; members with splits: %s. Choose one with [data] split = file:%s#NAME",
+        lvs_fail(err, LVS_INPUT, "%s: %s%s; members with splits: %s. Choose one with [data] split = file:%s:NAME",
                  source->path, source->member[0] ? "no split in member " : "no list \"train\"", source->member,
                  members.text, source->path);
     else
