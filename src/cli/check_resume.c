@@ -207,25 +207,27 @@ static enum lvs_status refuse_cut_stage(const struct config *config, struct swee
     return status;
 }
 
-int32_t check_resume(const struct config *config, const struct results *known, enum lvs_status *status) {
-    struct lvs_error err = {0};
-    struct sweep_facts *facts = NULL;
+enum lvs_status cli_resume_explain(const struct config *config, struct sweep_facts *facts, const struct results *known,
+                                   struct lvs_error *err) {
     struct config *before = NULL;
     const struct cli_sets none = {0};
     if (known->n_rows > 0) cli_stored_config(known, &none, &before, &(struct lvs_error){0});
     struct resume resume = {.config = config, .before = before, .known = known};
-    *status = sweep_facts_make(config, &facts, &err);
-    if (*status == LVS_OK) {
-        print_facts(known, facts);
-        *status = start_coordinator(&resume, facts, &err);
-    }
-    if (*status == LVS_OK) {
-        print_resume(&resume);
-        *status = refuse_cut_stage(config, facts, known, &err);
-    }
+    print_facts(known, facts);
+    enum lvs_status status = start_coordinator(&resume, facts, err);
+    if (status == LVS_OK) print_resume(&resume);
     coordinator_destroy(resume.coordinator);
     free(resume.to_run);
-    sweep_facts_destroy(facts);
     config_destroy(before);
+    return status;
+}
+
+int32_t check_resume(const struct config *config, const struct results *known, enum lvs_status *status) {
+    struct lvs_error err = {0};
+    struct sweep_facts *facts = NULL;
+    *status = sweep_facts_make(config, &facts, &err);
+    if (*status == LVS_OK) *status = cli_resume_explain(config, facts, known, &err);
+    if (*status == LVS_OK) *status = refuse_cut_stage(config, facts, known, &err);
+    sweep_facts_destroy(facts);
     return *status == LVS_OK ? 0 : check_problem("%s", err.text);
 }

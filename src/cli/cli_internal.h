@@ -35,6 +35,9 @@ enum lvs_status cli_stored_config(const struct results *results, const struct cl
 struct description;
 enum lvs_status cli_describe(const struct config *config, const struct series_set *set, int32_t kinds,
                              struct description *out, struct lvs_error *err);
+/* Prints what a run of `config` would start after the runs that are known, and why (check_resume.c). */
+enum lvs_status cli_resume_explain(const struct config *config, struct sweep_facts *facts, const struct results *known,
+                                   struct lvs_error *err);
 const char *cli_provenance(const struct results *results, const char *name); /* NULL = not noted */
 bool cli_has_suffix(const char *text, const char *suffix);
 

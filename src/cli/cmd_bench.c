@@ -313,21 +313,25 @@ static int run(int argc, char **argv) {
 
 const struct command command_bench = {
     .name = "bench",
-    .summary = "time steps, packs, validation and forecasts on random weights of a named shape",
+    .summary = "time steps, packs, validation, forecasts on random weights",
     .help = "lvsweep bench [options]\n\n"
-            "  --what LIST        of step (default), pack, validation, forecast; commas between\n"
-            "  --model NAME       qwen2.5-0.5b (default), -1.5b, -3b, -7b, tiny, or a folder's shape\n"
+            "  --what LIST        of step (default), pack, validation, forecast\n"
+            "  --model NAME       qwen2.5-0.5b (default), -1.5b, -3b, -7b, tiny, or a\n"
+            "                     folder's shape\n"
             "  --vocabulary N     rows of the head instead of the model's\n"
-            "  --backend NAME     auto, cpu, cuda;   --precision auto, fp32, bf16;   --threads N\n"
-            "  --batch N          windows a step (4), also of validation;   --rank N  LoRA rank (8)\n"
-            "  --context LIST     tokens a window (512); several with commas are timed in turn\n"
+            "  --backend NAME     auto, cpu, cuda;   --precision auto, fp32, bf16\n"
+            "  --threads N        of the CPU\n"
+            "  --batch N          windows a step (4), also of validation;   --rank N  (8)\n"
+            "  --context LIST     tokens a window (512); several with commas in turn\n"
             "  --pack N           trials of a pack (9)\n"
             "  --steps N          steps a repetition (10);   --warmup N  steps before (3)\n"
             "  --repeat N         repetitions (5), the median is shown\n"
-            "  --series N         validation and forecast: series (200);   --length N  tokens each (999)\n"
-            "  --prompt N         tokens before (500), --tokens N after (500), --samples N a series (1)\n"
+            "  --series N         validation and forecast: series (200)\n"
+            "  --length N         tokens each (999)\n"
+            "  --prompt N         tokens before (500), --tokens N after (500),\n"
+            "                     --samples N a series (1)\n"
             "  --peak TFLOPS      of the device: shows the share of it\n"
-            "  --set SECTION.KEY=V  any [lora] or [train] key, e.g. --set train.clip_norm=1\n"
+            "  --set SECTION.KEY=V  any [lora] or [train] key, e.g. train.clip_norm=1\n"
             "  --profile          time by operation too, steps not recorded as graphs\n"
             "  --json\n",
     .run = run,

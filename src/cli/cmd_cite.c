@@ -158,9 +158,10 @@ static int run(int argc, char **argv) {
 
 const struct command command_cite = {
     .name = "cite",
-    .summary = "the citation, and a paragraph on methods with a sweep's own numbers",
+    .summary = "the citation, and a methods paragraph with a sweep's own numbers",
     .help = "lvsweep cite [DIR] [--bibtex]\n\n"
-            "Prints how to cite lvsweep; with a sweep's folder also what was trained on what, the grid, the FLOPs\n"
-            "spent of the budget, the best trial, the devices, with the hashes of data and weights.\n",
+            "Prints how to cite lvsweep; with a sweep's folder also what was trained on\n"
+            "what, the grid, the FLOPs spent of the budget, the best trial, the devices,\n"
+            "with the hashes of data and weights.\n",
     .run = run,
 };

@@ -76,10 +76,12 @@ const struct command command_describe = {
     .name = "describe",
     .summary = "ranges, periods, kinds of series and token counts of a data file",
     .help = "lvsweep describe data.h5|grid.ini [--kinds N] [--set SECTION.KEY=V] [--json]\n\n"
-            "Reads the file as a sweep would and prints, for each channel, the range of its values, first and last\n"
-            "points, periods and lags; the kinds of series (k-means; --kinds 1 to 8, 4 by default); and for each way\n"
-            "of writing the numbers the tokens a series and the share of values that are written as zero.\n\n"
-            "  --set data.missing=interpolate   how gaps are filled, and any other [data] or [evaluate] key\n"
-            "  --json                           the same for programs, with every series' features\n",
+            "Reads the file as a sweep would and prints, for each channel, the range of its\n"
+            "values, first and last points, periods and lags; the kinds of series (k-means;\n"
+            "--kinds 1 to 8, 4 by default); and for each way of writing the numbers the\n"
+            "tokens a series and the share of values that are written as zero.\n\n"
+            "  --set data.missing=interpolate   how gaps are filled, and any other [data]\n"
+            "                                   or [evaluate] key\n"
+            "  --json                           for programs, with every series' features\n",
     .run = run,
 };

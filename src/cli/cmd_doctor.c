@@ -221,15 +221,16 @@ static int run(int argc, char **argv) {
 
 const struct command command_doctor = {
     .name = "doctor",
-    .summary = "MPI, cores, memory, GPUs, HDF5 and the shared folder, under mpirun and srun too",
-    .help =
-        "lvsweep doctor [--folder DIR]\n"
-        "mpirun -n RANKS lvsweep doctor\n"
-        "srun --mpi=pmix lvsweep doctor\n\n"
-        "Start it exactly as the sweep will be started, from the folder that will hold the output (or --folder).\n"
-        "It says which MPI and HDF5 are loaded, whether the ranks have found each other, what each node has, which\n"
-        "GPUs can be opened, whether all ranks share the folder (each must read there what rank 0 wrote), and\n"
-        "whether results.h5 can be written by all of them together. Problems come with their cure; exit code 7.\n",
+    .summary = "MPI, cores, memory, GPUs, HDF5, shared folder; under mpirun, srun",
+    .help = "lvsweep doctor [--folder DIR]\n"
+            "mpirun -n RANKS lvsweep doctor\n"
+            "srun --mpi=pmix lvsweep doctor\n\n"
+            "Start it exactly as the sweep will be started, from the folder that will hold\n"
+            "the output (or --folder). It says which MPI and HDF5 are loaded, whether the\n"
+            "ranks have found each other, what each node has, which GPUs can be opened,\n"
+            "whether all ranks share the folder (each must read there what rank 0 wrote),\n"
+            "and whether results.h5 can be written by all of them together. Problems come\n"
+            "with their cure; exit code 7.\n",
     .parallel = true,
     .run = run,
 };

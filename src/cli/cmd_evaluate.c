@@ -272,11 +272,13 @@ const struct command command_evaluate = {
     .name = "evaluate",
     .summary = "evaluate a finished trial again, in other ways, without training",
     .help = "lvsweep evaluate DIR --set evaluate.KEY=VALUE ... [--trial best|NAME]\n\n"
-            "Adds a row to the sweep: the trial's adapter as it is, under other [evaluate] keys, for example\n"
+            "Adds a row to the sweep: the trial's adapter as it is, under other [evaluate]\n"
+            "keys, for example\n"
             "  --set evaluate.decoding=sample --set evaluate.samples=32\n"
             "  --set evaluate.forecast_on=test --set evaluate.series=all\n"
-            "The sweep must be finished. The row belongs to a stage `evaluate` (then evaluate2, ...) of the same\n"
-            "results.h5; what was measured before stays. Asking for the same again does nothing. Keys that would\n"
-            "change the training are refused. The INI that was run is left as DIR/" INI_FILE ".\n",
+            "The sweep must be finished. The row belongs to a stage `evaluate` (then\n"
+            "evaluate2, ...) of the same results.h5; what was measured before stays.\n"
+            "Asking for the same again does nothing. Keys that would change the training\n"
+            "are refused. The INI that was run is left as DIR/evaluate.ini.\n" INI_FILE ".\n",
     .run = run,
 };

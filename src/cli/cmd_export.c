@@ -56,13 +56,14 @@ static int run(int argc, char **argv) {
 const struct command command_export = {
     .name = "export",
     .summary = "the table of a sweep as CSV or JSON, or the adapter of one trial",
-    .help =
-        "lvsweep export DIR --csv|--json [-o FILE]\n"
-        "lvsweep export DIR --adapter best|TRIAL [--merge] [--model FOLDER] -o FOLDER\n\n"
-        "DIR is a sweep's output folder, finished or running. An adapter is a PEFT folder with lvsweep.json\n"
-        "beside it (scale, decimals, vocabulary, base model); with --merge it is added to the base model's weights\n"
-        "and a Hugging Face checkpoint is written, each tensor in the type it had. Both are read back and their\n"
-        "logits compared with those of base and adapter; what does not agree is not kept.\n\n"
-        "  --model FOLDER   where the base model lies now (default: as in lvsweep.json)\n",
+    .help = "lvsweep export DIR --csv|--json [-o FILE]\n"
+            "lvsweep export DIR --adapter best|TRIAL [--merge] [--model FOLDER] -o FOLDER\n\n"
+            "DIR is a sweep's output folder, finished or running. An adapter is a PEFT\n"
+            "folder with lvsweep.json beside it (scale, decimals, vocabulary, base model);\n"
+            "with --merge it is added to the base model's weights and a Hugging Face\n"
+            "checkpoint is written, each tensor in the type it had. Both are read back and\n"
+            "their logits compared with those of base and adapter; what does not agree is\n"
+            "not kept.\n\n"
+            "  --model FOLDER   where the base model lies now (default: as in lvsweep.json)\n",
     .run = run,
 };

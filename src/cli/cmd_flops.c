@@ -45,6 +45,13 @@ static void print_number(const char *name, int64_t flops) {
     printf("%-28s %28s  %.9g %% of 1e17\n", name, text, (double)flops / 1e15);
 }
 
+/* A term beside its share of the forward that it is part of. */
+static void print_term(const struct flops_term *term, int64_t forward) {
+    char text[64];
+    cli_flops(term->flops, text);
+    printf("%-28s %28s  %6.2f %% of the forward\n", term->name, text, 100 * (double)term->flops / (double)forward);
+}
+
 /* What all of a request costs; FLOPs. */
 struct flops_answer {
     struct flops_terms terms; /* of one forward of the batch */
@@ -56,7 +63,7 @@ struct flops_answer {
 static void print_text(const struct flops_request *request, const struct flops_answer *answer) {
     printf("convention %s: %s\n", request->convention->name, request->convention->about);
     for (int32_t i = 0; request->terms && i < answer->terms.n; i++)
-        print_number(answer->terms.term[i].name, answer->terms.term[i].flops);
+        print_term(&answer->terms.term[i], answer->forward);
     print_number("forward, one sequence", flops_forward(request->convention, &request->shape, 1, request->context));
     print_number("forward, batch", answer->forward);
     print_number("training", answer->training);
@@ -200,7 +207,7 @@ static int run(int argc, char **argv) {
 
 const struct command command_flops = {
     .name = "flops",
-    .summary = "what a convention counts for a model, a LoRA rank, a context and so many steps",
+    .summary = "what a convention counts for a model, rank, context and steps",
     .help = "lvsweep flops [options]\n\n"
             "  --convention NAME  table1 (default), report_a, report_b, report_c\n"
             "  --model FOLDER     shapes from its config.json (default: Qwen2.5-0.5B)\n"
@@ -209,7 +216,8 @@ const struct command command_flops = {
             "  --batch N          windows a step (4)\n"
             "  --steps N          training steps (600)\n"
             "  --evaluate N       and N forward passes of one window (0)\n"
-            "  --generate N       and N new tokens of one sequence, priced with a key/value cache and without (0)\n"
+            "  --generate N       and N new tokens of one sequence, priced with a key/value\n"
+            "                     cache and without (0)\n"
             "  --prompt N         tokens that generation is given (1)\n"
             "  --vocabulary N     rows of the head, when they are gathered\n"
             "  --head-bias        a trainable bias on the head\n"

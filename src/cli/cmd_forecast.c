@@ -101,16 +101,21 @@ const struct command command_forecast = {
     .name = "forecast",
     .summary = "continue your own series with a trained adapter: CSV in, CSV out",
     .help = "lvsweep forecast DIR|ADAPTER --data new.csv|new.h5|- [-o out.csv] [options]\n\n"
-            "In: one row a series and time, one column a channel (columns `series` and `time` are found by name).\n"
-            "Out: series, time, channel, median, q05, q25, q75, q95, samples: past the last point of each series.\n\n"
-            "  --horizon N       points (50);   --history N  last points given to the model (all that fit)\n"
-            "  --samples N       forecasts a series (20); 1 = the greedy one, without quantiles\n"
+            "In: one row a series and time, one column a channel (columns `series` and\n"
+            "`time` are found by name). Out: series, time, channel, median, q05, q25, q75,\n"
+            "q95, samples: past the last point of each series.\n\n"
+            "  --horizon N       points (50)\n"
+            "  --history N       last points given to the model (all that fit)\n"
+            "  --samples N       forecasts a series (20); 1 = the greedy one, no quantiles\n"
             "  --temperature T   (1);   --top-p P  (1);   --seed N  (0)\n"
             "  --trial NAME      of a sweep's folder, instead of its best\n"
-            "  --model FOLDER    where the base model lies now (default: as in lvsweep.json)\n"
-            "  --series COL, --time COL, --channels A+B   columns of the CSV, where they are called otherwise\n"
-            "  --set data.missing=interpolate|drop_series   what to do about gaps (default: refuse)\n"
+            "  --model FOLDER    where the base model lies now (as in lvsweep.json)\n"
+            "  --series COL, --time COL, --channels A+B\n"
+            "                    columns of the CSV, where they are called otherwise\n"
+            "  --set data.missing=interpolate|drop_series\n"
+            "                    what to do about gaps (default: refuse)\n"
             "  --backend auto|cpu|cuda, --precision auto|fp32|bf16, --threads N\n\n"
-            "Only digits, signs and separators can be drawn. Values are scaled as in training, by the points given.\n",
+            "Only digits, signs and separators can be drawn. Values are scaled as in\n"
+            "training, by the points given.\n",
     .run = run,
 };

@@ -97,17 +97,19 @@ static int run(int argc, char **argv) {
 
 const struct command command_import = {
     .name = "import",
-    .summary = "a CSV table (one row a series and time, one column a channel) as a data file",
-    .help =
-        "lvsweep import wide.csv|- -o data.h5 [options]\n\n"
-        "  --series COLUMN    names the series (default: all rows are one series)\n"
-        "  --time COLUMN      numbers or dates (default: rows are in order, times 0, 1, 2, ...)\n"
-        "  --channels A+B     columns with values (default: all others)\n"
-        "  --units U          of the values: one for all, or one each with + between\n"
-        "  --time-unit U\n"
-        "  --unequal refuse|cut  series that begin or end at different times: an error (default), or only the\n"
-        "                     stretch that all of them cover\n\n"
-        "Separators , ; or tab; decimal commas with ;. Empty cells, NA, NaN and missing rows are gaps: what is done\n"
-        "about them is [data] missing in the INI. docs/data.md has an example.\n",
+    .summary = "a CSV table, one column a channel, as a data file",
+    .help = "lvsweep import wide.csv|- -o data.h5 [options]\n\n"
+            "The table has one row a series and time, and one column a channel.\n\n"
+            "  --series COLUMN    names the series (default: all rows are one series)\n"
+            "  --time COLUMN      numbers or dates (default: rows in order, 0, 1, 2, ...)\n"
+            "  --channels A+B     columns with values (default: all others)\n"
+            "  --units U          of the values: one for all, or one each with + between\n"
+            "  --time-unit U\n"
+            "  --unequal refuse|cut\n"
+            "                     series that begin or end at different times: an error\n"
+            "                     (default), or only the stretch that all of them cover\n\n"
+            "Separators , ; or tab; decimal commas with ;. Empty cells, NA, NaN and missing\n"
+            "rows are gaps: what is done about them is [data] missing in the INI.\n"
+            "docs/data.md has an example.\n",
     .run = run,
 };

@@ -63,12 +63,14 @@ static int run(int argc, char **argv) {
 
 const struct command command_init = {
     .name = "init",
-    .summary = "an INI file to start from: a few questions, a preset, or every key explained",
+    .summary = "an INI to start from: questions, a preset, or every key explained",
     .help = "lvsweep init [-o grid.ini]\n"
             "lvsweep init --preset NAME [--data FILE] [--model PATH] [-o grid.ini]\n"
             "lvsweep init --all|--reference\n\n"
-            "On a terminal a few questions are asked; elsewhere the keys that everyone sets are written.\n\n"
-            "  --preset NAME  an INI that comes with lvsweep: quickstart, report-a, ... (a wrong name lists them)\n"
+            "On a terminal a few questions are asked; elsewhere the keys that everyone sets\n"
+            "are written.\n\n"
+            "  --preset NAME  an INI that comes with lvsweep: quickstart, report-a, ...\n"
+            "                 (a wrong name lists them)\n"
             "  --data FILE    the data file, instead of the preset's or of asking\n"
             "  --model PATH   the model, likewise\n"
             "  --all          every key with its default and what is allowed\n"

@@ -271,7 +271,7 @@ static int run(int argc, char **argv) {
 
 const struct command command_jobscript = {
     .name = "jobscript",
-    .summary = "a batch script for SLURM or PBS that stops in time, requeues and resumes",
+    .summary = "a SLURM or PBS script that stops in time, requeues, resumes",
     .help = "lvsweep jobscript grid.ini [-o job.sh] [options]\n\n"
             "  --nodes N            (1)\n"
             "  --gpus-per-node N    (8; 0 = cores only)\n"
@@ -280,10 +280,12 @@ const struct command command_jobscript = {
             "  --time H:MM:SS       or D-HH:MM:SS (8:00:00)\n"
             "  --partition P, --account A, --name N\n"
             "  --scheduler NAME     slurm (default) or pbs\n"
-            "  --launcher NAME      mpirun (default) or srun, which needs a SLURM with PMIx\n"
-            "  --heterogeneous      rank 0 gets one task without a GPU, of any node (SLURM with PMIx)\n\n"
-            "On one node a coordinator has a rank of its own, on several rank 0 works too. Three minutes before the\n"
-            "end checkpoints are written; the job is then queued again, at most five times, unless it is done or\n"
-            "another start would fail alike.\n",
+            "  --launcher NAME      mpirun (default) or srun, which needs SLURM with PMIx\n"
+            "  --heterogeneous      rank 0 gets one task without a GPU, of any node (SLURM\n"
+            "                       with PMIx)\n\n"
+            "On one node a coordinator has a rank of its own, on several rank 0 works too.\n"
+            "Three minutes before the end checkpoints are written; the job is then queued\n"
+            "again, at most five times, unless it is done or another start would fail\n"
+            "alike.\n",
     .run = run,
 };

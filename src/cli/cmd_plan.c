@@ -46,6 +46,16 @@ static void print_data(const struct plan_view *view) {
         printf("budget  none, convention %s\n\n", view->config->convention);
 }
 
+/* "1e-5": as INIs and names of trials have it. */
+static const char *rate_text(const struct settings *settings, char out[32]) {
+    struct strbuf text;
+    strbuf_init(&text);
+    settings_get(settings, config_key_find_setting("learning_rate"), &text);
+    lvs_copy(out, 32, text.text);
+    strbuf_free(&text);
+    return out;
+}
+
 /* The step that a row of the plan comes to, and "run", "kept", "cut", "run from step 75". */
 static double last_step(const struct plan_row *row, const struct trial *trial) {
     return row->until > 0 ? row->until : trial->settings.steps.value;
@@ -62,17 +72,25 @@ static const char *verdict_text(const struct plan_row *row, char out[64]) {
 static enum lvs_status print_row(const struct plan_view *view, const struct plan_row *row, struct lvs_error *err) {
     const struct trial *trial = coordinator_trial(view->plan->coordinator, row->trial);
     struct trial_extent extent;
-    char percent[32], total[32], verdict[64];
+    char percent[32], total[32], verdict[64], rate[32];
     LVS_TRY(trial_extent_make(view->config, view->facts, &trial->settings, &extent, err));
-    printf("%-10s %-30s %5d %9g %5d %7.0f %10.4g %7s %8s %6.2f %6.1f  %s\n", view->config->stages[row->stage].name,
-           trial->name, trial->settings.lora_rank, trial->settings.learning_rate, trial->settings.context,
+    printf("%-10s %-30s %5d %9s %5d %7.0f %10.4g %7s %8s %6.2f %6.1f  %s\n", view->config->stages[row->stage].name,
+           trial->name, trial->settings.lora_rank, rate_text(&trial->settings, rate), trial->settings.context,
            last_step(row, trial), (double)row->flops, percent_of_cap(view, (double)row->flops, percent),
            percent_of_cap(view, (double)row->total, total), extent.epochs, extent.points_per_window,
            verdict_text(row, verdict));
     return LVS_OK;
 }
 
+/* Whether a stage before this one still has trials to run, so that its best is not known. */
+static bool best_is_open(const struct plan_view *view, int32_t stage) {
+    for (int32_t s = 0; s < stage; s++)
+        if (view->plan->n_run[s] > 0) return true;
+    return false;
+}
+
 static enum lvs_status print_plan(const struct plan_view *view, struct lvs_error *err) {
+    struct plan_needs needs;
     print_data(view);
     printf("%-10s %-30s %5s %9s %5s %7s %10s %7s %8s %6s %6s\n", "stage", "trial", "rank", "rate", "ctx", "steps",
            "FLOPs", "%", "total %", "epochs", "points");
@@ -82,13 +100,23 @@ static enum lvs_status print_plan(const struct plan_view *view, struct lvs_error
     for (int32_t s = 0; s < view->config->n_stages; s++)
         printf("[stage.%s] %d run, %d kept, %d cut%s\n", view->config->stages[s].name, view->plan->n_run[s],
                view->plan->n_kept[s], view->plan->n_cut[s],
-               view->config->stages[s].from_best ? " (priced with the dearest trial before it as the best)" : "");
+               view->config->stages[s].from_best && best_is_open(view, s)
+                   ? " (priced with the dearest trial before it as the best)"
+                   : "");
     if (view->plan->n_rows > 0) {
         struct trial_extent extent;
         const struct trial *first = coordinator_trial(view->plan->coordinator, view->plan->rows[0].trial);
         LVS_TRY(trial_extent_make(view->config, view->facts, &first->settings, &extent, err));
         printf("tokens a series %.1f (%d decimals); points: time points that one window sees\n",
                extent.tokens_per_series, first->settings.decimals);
+    }
+    plan_needs_make(view, &needs);
+    plan_needs_time(view->known, &needs);
+    plan_print_needs(view, &needs);
+    if (view->known && view->known->n_rows > 0) {
+        plan_print_left_out(view, view->known);
+        putchar('\n');
+        LVS_TRY(cli_resume_explain(view->config, view->facts, view->known, err));
     }
     return plan_print_costs(view, err);
 }
@@ -116,6 +144,10 @@ static enum lvs_status print_json(const struct plan_view *view, struct lvs_error
         json_array_append_new(rows, row_json(view, &view->plan->rows[i]));
     json_t *document = json_pack("{s:s, s:s, s:f, s:o}", "name", view->config->name, "convention",
                                  view->config->convention, "flops_cap", view->config->flops_cap, "trials", rows);
+    struct plan_needs needs;
+    plan_needs_make(view, &needs);
+    plan_needs_time(view->known, &needs);
+    plan_json_needs(&needs, document);
     enum lvs_status status = plan_json_costs(view, document, err);
     if (status == LVS_OK) {
         json_dumpf(document, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
@@ -142,7 +174,7 @@ static enum lvs_status plan_show(const struct config *config, struct sweep_facts
     bool found;
     LVS_TRY(read_known(config, &known, &found, err));
     enum lvs_status status = plan_make(config, facts, found ? &known : NULL, &plan, err);
-    struct plan_view view = {.config = config, .facts = facts, .plan = &plan};
+    struct plan_view view = {.config = config, .facts = facts, .plan = &plan, .known = found ? &known : NULL};
     if (status == LVS_OK) status = json ? print_json(&view, err) : print_plan(&view, err);
     if (status == LVS_OK) status = plan_check(config, &plan, err);
     plan_free(&plan);
@@ -169,7 +201,8 @@ static int run(int argc, char **argv) {
             return done ? LVS_OK : LVS_USAGE;
     }
     if (optind + 1 != argc) return cli_usage(&command_plan, "give one INI file");
-    struct config_source source = {.path = argv[optind], .sets = sets.items, .n_sets = sets.n, .check_files = true};
+    struct config_source source = {
+        .path = argv[optind], .sets = sets.items, .n_sets = sets.n, .check_files = true, .inspect = sweep_inspect_data};
     struct lvs_error err = {0};
     struct config *config = NULL;
     struct sweep_facts *facts = NULL;
@@ -185,11 +218,15 @@ static int run(int argc, char **argv) {
 
 const struct command command_plan = {
     .name = "plan",
-    .summary = "every trial with its FLOPs, what the budget cuts, epochs, points a window, all conventions",
+    .summary = "every trial with its FLOPs, what is cut and why, time and memory",
     .help = "lvsweep plan grid.ini [--set SECTION.KEY=V] [--output DIR] [--json]\n\n"
-            "Prints the sweep as the budget will admit it, without MPI or GPU, and writes nothing. With an output\n"
-            "folder from an earlier run, `kept` trials are those that will not run again. Exit code 4: a whole\n"
-            "stage is cut and [budget] over = refuse. Below the trials: what they cost under each convention, and,\n"
-            "where a report printed the cost of the same runs, how far its formula and this plan meet that.\n",
+            "Prints the sweep as the budget will admit it, without MPI or GPU, and writes\n"
+            "nothing: every trial with its FLOPs, the running total, what is cut, epochs,\n"
+            "points a window, memory, the cost under each convention; where a report\n"
+            "printed the cost of the same runs, how far formula and plan meet that.\n\n"
+            "With an output folder from an earlier run, `kept` trials are those that will\n"
+            "not run again, others are told with the keys in which they differ, and time\n"
+            "follows from the speed of the finished ones. Exit code 4: a whole stage is\n"
+            "cut and [budget] over = refuse.\n",
     .run = run,
 };

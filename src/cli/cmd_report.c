@@ -182,14 +182,15 @@ static int run(int argc, char **argv) {
 
 const struct command command_report = {
     .name = "report",
-    .summary = "a sweep as one HTML page, or one figure of it as SVG, PNG or PDF",
+    .summary = "a sweep as one HTML page, or one figure of it as SVG, PNG, PDF",
     .help = "lvsweep report DIR|DIR/results.h5 [-o report.html]\n"
             "lvsweep report DIR --svg|--png|--pdf FIGURE [-o FILE]\n\n"
-            "The page holds everything in itself: it needs no network and may be mailed. Without -o it is\n"
-            "DIR/report.html; a figure is FIGURE.svg, .png or .pdf. -o - writes to standard output. DIR may be a\n"
-            "running sweep.\n\n"
-            "FIGURE: heatmap, training, validation, context, cost, parallel, forecast, budget, waterfall, workers,\n"
-            "data.\n"
-            "--png (192 dpi) and --pdf need rsvg-convert (package librsvg2-bin) or Inkscape.\n",
+            "The page holds everything in itself: it needs no network and may be mailed.\n"
+            "Without -o it is DIR/report.html; a figure is FIGURE.svg, .png or .pdf. -o -\n"
+            "writes to standard output. DIR may be a running sweep.\n\n"
+            "FIGURE: heatmap, training, validation, context, cost, parallel, forecast,\n"
+            "budget, waterfall, workers, data.\n"
+            "--png (192 dpi) and --pdf need rsvg-convert (package librsvg2-bin) or\n"
+            "Inkscape.\n",
     .run = run,
 };

@@ -53,15 +53,18 @@ const struct command command_run = {
     .name = "run",
     .summary = "run or resume the sweep of an INI file (the word may be left out)",
     .help = "mpirun -n RANKS lvsweep [run] grid.ini [options]\n\n"
-            "Runs the sweep, or resumes it: the same command again goes on where it stopped, and a finished sweep\n"
-            "changes nothing. Rank 0 coordinates, the others train; without mpirun one process does both.\n\n"
-            "  --output DIR          where everything goes (default: [sweep] output, else ./<ini name>.lvsweep)\n"
+            "Runs the sweep, or resumes it: the same command again goes on where it\n"
+            "stopped, and a finished sweep changes nothing. Rank 0 coordinates, the others\n"
+            "train; without mpirun one process does both.\n\n"
+            "  --output DIR          where everything goes (default: [sweep] output, else\n"
+            "                        ./<ini name>.lvsweep)\n"
             "  --set SECTION.KEY=V   override a key of the INI; may be given several times\n"
             "  --fresh               rename the old output folder and start anew\n"
             "  --retry-failed        run failed and diverged trials again\n"
-            "  --rerun KEY           run one trial again: its name, or the start of its train_key\n"
+            "  --rerun KEY           run one trial again: its name, or its train_key's start\n"
             "  --break-lock          take over an output folder whose lock is not ours\n"
-            "  --in-process          no trainer process (for debuggers): a crash then ends the rank\n",
+            "  --in-process          no trainer process (for debuggers): a crash then ends\n"
+            "                        the rank\n",
     .parallel = true,
     .run = run,
 };

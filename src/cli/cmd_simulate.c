@@ -59,7 +59,8 @@ const struct command command_simulate = {
     .name = "simulate",
     .summary = "write Lotka-Volterra series as a data file",
     .help = "lvsweep simulate -o data.h5 [options]\n\n"
-            "Random predator-prey systems (rates and starts), each a function of the seed and its number alone.\n\n"
+            "Random predator-prey systems (rates and starts), each a function of the seed\n"
+            "and its number alone.\n\n"
             "  --systems N   how many (1000)\n"
             "  --points N    time points each (100)\n"
             "  --end T       time of the last point (200)\n"

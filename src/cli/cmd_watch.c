@@ -133,11 +133,12 @@ static int run(int argc, char **argv) {
 
 const struct command command_watch = {
     .name = "watch",
-    .summary = "follow a running sweep: workers, best so far, FLOPs left, time left",
+    .summary = "follow a running sweep: workers, best so far, FLOPs and time left",
     .help = "lvsweep watch DIR [--once] [--json]\n\n"
-            "Reads DIR/journal.jsonl only, so it is safe beside the running sweep, on any machine that sees the\n"
-            "folder. On a terminal the table redraws itself; elsewhere every change is a line. It ends when the\n"
-            "sweep ends or is interrupted; Ctrl-C ends the watching only.\n\n"
+            "Reads DIR/journal.jsonl only, so it is safe beside the running sweep, on any\n"
+            "machine that sees the folder. On a terminal the table redraws itself;\n"
+            "elsewhere every change is a line. It ends when the sweep ends or is\n"
+            "interrupted; Ctrl-C ends the watching only.\n\n"
             "--once  print the table once and end\n"
             "--json  one JSON object a line, at the start and at every change\n",
     .run = run,

@@ -66,9 +66,10 @@ static int run_help(int argc, char **argv) {
          "  lvsweep grid.ini                  the same on this machine alone\n");
     for (size_t i = 0; commands[i]; i++)
         printf("  %-10s %s\n", commands[i]->name, commands[i]->summary);
-    puts("\nlvsweep COMMAND --help says more. Exit codes: 0 done, 1 bug, 2 usage or configuration, 3 some trials\n"
-         "failed, 4 the budget cannot hold the plan, 5 model or data refused, 6 output not writable, 7 launch or\n"
-         "environment, 75 interrupted and resumable.");
+    puts("\nlvsweep COMMAND --help says more. Exit codes: 0 done, 1 bug, 2 usage or\n"
+         "configuration, 3 some trials failed, 4 the budget cannot hold the plan, 5 model\n"
+         "or data refused, 6 output not writable, 7 launch or environment, 75 interrupted\n"
+         "and resumable.");
     return LVS_OK;
 }
 
@@ -93,7 +94,12 @@ const struct command *command_pick(int *argc, char ***argv) {
     bool looks_like_file =
         word[0] == '-' || strchr(word, '/') || (length > 4 && strcmp(word + length - 4, ".ini") == 0);
     if (looks_like_file || file_exists(word)) return &command_run;
-    fprintf(stderr, "lvsweep: no subcommand and no file is called %s; lvsweep --help lists them\n", word);
+    const char *names[sizeof commands / sizeof commands[0]] = {NULL};
+    for (size_t i = 0; commands[i]; i++)
+        names[i] = commands[i]->name;
+    const char *near = suggest_word(word, names);
+    fprintf(stderr, "lvsweep: no subcommand and no file is called %s; %s%s%slvsweep --help lists them\n", word,
+            near ? "did you mean " : "", near ? near : "", near ? "? " : "");
     return NULL;
 }
 
@@ -114,6 +120,19 @@ int cli_usage(const struct command *command, const char *format, ...) {
     return LVS_USAGE;
 }
 
+static void complain_unknown(const struct command *command, const char *word, const struct option *options) {
+    const char *names[64] = {NULL};
+    char plain[64];
+    for (size_t i = 0; options[i].name && i + 1 < sizeof names / sizeof names[0]; i++)
+        names[i] = options[i].name;
+    snprintf(plain, sizeof plain, "%.*s", (int)strcspn(word, "="), word);
+    const char *near = strncmp(plain, "--", 2) == 0 ? suggest_word(plain + 2, names) : NULL;
+    if (near)
+        cli_usage(command, "unknown option %s; did you mean --%s?", word, near);
+    else
+        cli_usage(command, "unknown option %s", word);
+}
+
 int cli_next_option(const struct command *command, int argc, char **argv, const struct option *options, bool *done) {
     opterr = 0;
     *done = false;
@@ -124,7 +143,7 @@ int cli_next_option(const struct command *command, int argc, char **argv, const 
             fputs(command->help, stdout);
             *done = true;
         } else {
-            cli_usage(command, "unknown option %s", word);
+            complain_unknown(command, word, options);
         }
     }
     if (option == ':') {

@@ -110,6 +110,27 @@ try:
     assert flops("--convention", "report_a", "--evaluate", "300")["evaluation"] == 300 * 563002950384
     assert flops("--convention", "report_b", "--evaluate", "300", "--generate", "9")["total"] == 0
     assert "generation_cached" not in flops()
+
+    # What the data file says against the INI is told with its line, among the other errors.
+    (where / "wrong.ini").write_text(f"[data]\nfile = data.h5\nsplit = index:900/200/100\n[model]\npath = {tiny[1][11:]}\n"
+                                     "[stage.search]\nlr = 1e-4\n")
+    said = harness.run(0, "plan", where / "wrong.ini", expect=2).stderr
+    assert "wrong.ini:3: [data] split = index:900/200/100 needs 1200 series" in said, said
+    assert "wrong.ini:7: [stage.search] lr: unknown key" in said and "\n2 errors, " in said, said
+
+    # Beside an earlier run: what is new and why, what is left, memory, and time by the speed that was measured.
+    ini, few = harness.tiny_sweep(where, rank="2, 8", learning_rate="1e-3", context="64"), ["--set", "run.threads=1"]
+    before = harness.run(0, "plan", ini, *few).stdout
+    assert "memory  " in before and "time    not known" in before and "1e-3" not in before and "0.001" in before, before
+    harness.run(0, ini, *few)
+    done = harness.run(0, "plan", ini, *few).stdout
+    assert "nothing to do" in done and "memory" not in done and "priced with" not in done, done
+    changed = [*few, "--set", "stage.search.rank=2, 4", "--set", "stage.search.learning_rate=1e-3"]
+    said = harness.run(0, "plan", ini, *changed).stdout
+    assert "rank: 2 -> 4" in said or "rank: 8 -> 4" in said, said
+    assert "left    r8-" in said and "superseded" in said and "time    about" in said, said
+    document = json.loads(harness.run(0, "plan", ini, *changed, "--json").stdout)
+    assert document["worker_seconds"] > 0 and document["worker_bytes"] > 1e6 and document["weight_bytes"] > 1e6, document
     print("plan: reports, examples, conventions, printed percentages; flops: generation")
 finally:
     harness.clean(where)

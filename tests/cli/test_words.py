@@ -12,7 +12,7 @@ def say(*words, expect=0):
 
 
 overview = say("--help")
-assert max(map(len, overview.splitlines())) <= 110 and len(overview.splitlines()) <= 40, "fits a screen"
+assert max(map(len, overview.splitlines())) <= 80, "fits a terminal"
 names = re.findall(r"^  (\w+) +\w", overview.split("alone\n\n")[1].split("\n\nlvsweep COMMAND")[0], re.M)
 for name in ("run plan check evaluate watch report export best forecast simulate import describe flops bench init "
              "jobscript doctor cite completion").split():
@@ -22,8 +22,8 @@ man, bash, zsh = say("help", "--man"), say("completion", "bash"), say("completio
 checked = 0
 for name in names:
     text = say(name, "--help") if name not in ("version",) else say("help", name)
-    rows = sum(1 + max(len(line) - 1, 0) // 80 for line in text.splitlines())
-    assert max(map(len, text.splitlines())) <= 118 and rows <= 24, (name, "fits a screen of 24 lines of 80")
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 79 and len(lines) <= 23, (name, "fits a screen of 24 lines of 80, with the prompt")
     assert f".SS {name}" in man and f"'{name}:" in zsh
     line = re.search(rf"^    {name}\) options=\"(.*)\" ;;$", bash, re.M).group(1).split()
     for option in line:
@@ -37,6 +37,8 @@ for name in names:
         checked += 1
 assert checked > 80, checked
 assert "unknown option --nothing" in harness.run(0, "plan", "--nothing", expect=2).stderr
+assert "did you mean --json?" in harness.run(0, "plan", "--jsn", expect=2).stderr
+assert "did you mean plan?" in harness.run(0, "paln", expect=2).stderr
 
 for shell, text in (("bash", bash), ("zsh", zsh)):
     if not shutil.which(shell):
