@@ -49,9 +49,10 @@ static void write_title(const struct report *report, struct strbuf *out) {
                   report->results->state == SWEEP_STATE_NEW ? "" : now);
     strbuf_add(out, "</header>\n<nav aria-label=\"sections\">");
     static const char *const links[][2] = {
-        {"trials", "Trials"},         {"heatmap", "Grid"},         {"training", "Curves"}, {"context", "Contexts"},
-        {"parallel", "All settings"}, {"forecast", "Forecasts"},   {"budget", "Budget"},   {"workers", "Workers"},
-        {"failures", "Failures"},     {"provenance", "Provenance"}};
+        {"trials", "Trials"},     {"heatmap", "Grid"},          {"training", "Curves"},
+        {"context", "Contexts"},  {"parallel", "All settings"}, {"forecast", "Forecasts"},
+        {"budget", "Budget"},     {"workers", "Workers"},       {"data", "Data"},
+        {"failures", "Failures"}, {"baselines", "Baselines"},   {"provenance", "Provenance"}};
     for (size_t i = 0; i < sizeof links / sizeof *links; i++)
         strbuf_printf(out, "<a href=\"#%s\">%s</a>", links[i][0], links[i][1]);
     strbuf_add(out, "</nav>\n<main>\n");

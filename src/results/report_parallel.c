@@ -67,6 +67,13 @@ static int32_t rank_rows(struct parallel *parallel) {
     return n;
 }
 
+/* On a plate, so that the lines that end at the value do not cross it out. */
+static void draw_label(double right, double y, const char *label, struct strbuf *out) {
+    double width = 7.0 * fmin((double)strlen(label), 12) + 4;
+    svg_rect(out, right - width + 2, y - 8, width, 16, "plate");
+    svg_text(out, right, y + 4, "k e", "%.12s", label);
+}
+
 static void draw_axis(const struct report *report, int32_t a, struct strbuf *out) {
     const struct report_axis *axis = &report->axes[a];
     double x = axis_at(report, a);
@@ -76,7 +83,7 @@ static void draw_axis(const struct report *report, int32_t a, struct strbuf *out
     for (int32_t k = 0; k < axis->n; k++) {
         double y = value_at(axis, k);
         if (axis->n <= TEXT_MOST) svg_rect(out, x - 2.5, y - fan(axis) / 2, 5, fan(axis), "slot");
-        if (k % every == 0) svg_text(out, x - 8, y + 4, "k e halo", "%.12s", axis->label[k]);
+        if (k % every == 0) draw_label(x - 8, y, axis->label[k], out);
     }
 }
 

@@ -89,7 +89,7 @@ static void best_paragraph(const struct report *report, struct strbuf *out) {
     markup_add(out, row->trial.name);
     char rate[REPORT_LABEL_MAX];
     report_setting_text(report, field_find("learning_rate"), report->best.index, rate);
-    strbuf_printf(out, "</code> rank %d, learning rate %s, context %d tokens, %d steps", row->trial.settings.lora_rank,
+    strbuf_printf(out, "</code>, rank %d, learning rate %s, context %d tokens, %d steps", row->trial.settings.lora_rank,
                   rate, row->trial.settings.context, row->record.steps_done);
     if (isfinite(row->record.val.mae_mean)) {
         char mae[32];

@@ -88,7 +88,53 @@ static bool is_shown(const struct report *report, int k) {
     return strcmp(measured[k].name, report->results->metric) != 0 && any_finite(report, measured[k].name);
 }
 
-static void trials_head(const struct report *report, const bool *shown, struct strbuf *out) {
+/* A column's numbers with as many decimals as show `digits` digits of the smallest, so that points stand below each
+ * other; -1 = sizes too far apart for that. */
+static int32_t column_decimals(double smallest, double largest, int digits) {
+    if (!(smallest > 1e-3) || largest >= 1e5) return -1;
+    int before = smallest >= 1 ? (int)floor(log10(smallest)) + 1 : 0;
+    return digits > before ? digits - before : 0;
+}
+
+static void range_sizes(double value, double *smallest, double *largest) {
+    if (!isfinite(value)) return;
+    *smallest = fmin(*smallest, fabs(value));
+    *largest = fmax(*largest, fabs(value));
+}
+
+struct trial_columns {
+    bool shown[N_MEASURED];
+    int32_t metric, measured[N_MEASURED]; /* decimals */
+};
+
+static struct trial_columns columns_make(const struct report *report) {
+    struct trial_columns columns;
+    double smallest = INFINITY, largest = 0;
+    for (int32_t i = 0; i < report->results->n_rows; i++)
+        range_sizes(report->metric[i], &smallest, &largest);
+    columns.metric = column_decimals(smallest, largest, 5);
+    for (int k = 0; k < N_MEASURED; k++) {
+        const struct field *field = field_find(measured[k].name);
+        columns.shown[k] = is_shown(report, k);
+        smallest = INFINITY, largest = 0;
+        for (int32_t i = 0; i < report->results->n_rows && columns.shown[k]; i++)
+            range_sizes(field_number(field, report->results, &report->results->rows[i], 0), &smallest, &largest);
+        columns.measured[k] = column_decimals(smallest, largest, measured[k].digits);
+    }
+    return columns;
+}
+
+static void column_cell(struct strbuf *out, double value, int digits, int32_t decimals) {
+    char text[32];
+    if (decimals < 0 || !isfinite(value)) {
+        number_cell(out, value, digits);
+        return;
+    }
+    snprintf(text, sizeof text, "%.*f", (int)decimals, value);
+    cell(out, "n", text);
+}
+
+static void trials_head(const struct report *report, const struct trial_columns *columns, struct strbuf *out) {
     strbuf_add(out, "<thead><tr>");
     head_cell(out, "", "stage", "");
     head_cell(out, "", "trial", "");
@@ -96,7 +142,7 @@ static void trials_head(const struct report *report, const bool *shown, struct s
         head_cell(out, "n", report->axes[a].field->name, "");
     head_cell(out, "n", report->results->metric, report_metric_unit(report));
     for (int k = 0; k < N_MEASURED; k++)
-        if (shown[k]) head_cell(out, "n", measured[k].heading, report_unit(report, measured[k].name));
+        if (columns->shown[k]) head_cell(out, "n", measured[k].heading, report_unit(report, measured[k].name));
     head_cell(out, "n", "FLOPs", "counted");
     if (report->results->ledger.capped) head_cell(out, "n", "budget", "%");
     head_cell(out, "n", "time", "");
@@ -104,7 +150,7 @@ static void trials_head(const struct report *report, const bool *shown, struct s
     strbuf_add(out, "</tr></thead>\n");
 }
 
-static void trial_row(const struct report *report, const bool *shown, int32_t i, struct strbuf *out) {
+static void trial_row(const struct report *report, const struct trial_columns *columns, int32_t i, struct strbuf *out) {
     const struct results *results = report->results;
     const struct result_row *row = &results->rows[i];
     strbuf_printf(out, "<tr data-t=\"%d\" tabindex=\"0\"%s>", i, i == report->best.index ? " class=\"best\"" : "");
@@ -112,12 +158,14 @@ static void trial_row(const struct report *report, const bool *shown, int32_t i,
     cell(out, "name", row->trial.name);
     for (int32_t a = 0; a < report->n_axes; a++)
         cell(out, "n", report->axes[a].label[report->axes[a].of_row[i]]);
-    number_cell(out, report->metric[i], 5);
+    column_cell(out, report->metric[i], 5, columns->metric);
     for (int k = 0; k < N_MEASURED; k++)
-        if (shown[k]) number_cell(out, field_number(field_find(measured[k].name), results, row, 0), measured[k].digits);
+        if (columns->shown[k])
+            column_cell(out, field_number(field_find(measured[k].name), results, row, 0), measured[k].digits,
+                        columns->measured[k]);
     number_cell(out, row->charged ? (double)row->charged : NAN, 3);
     if (results->ledger.capped)
-        number_cell(out, row->charged ? ledger_percent(&results->ledger, row->charged) : NAN, 3);
+        column_cell(out, row->charged ? ledger_percent(&results->ledger, row->charged) : NAN, 3, 2);
     char text[96] = "";
     if (isfinite(row->record.seconds)) duration_write(row->record.seconds, text);
     cell(out, "n", text);
@@ -133,16 +181,14 @@ void page_trials(struct report *report, struct strbuf *out) {
         strbuf_add(out, "<p class=\"empty\">The sweep has no trials yet.</p>\n");
         return;
     }
-    bool shown[N_MEASURED];
-    for (int k = 0; k < N_MEASURED; k++)
-        shown[k] = is_shown(report, k);
+    const struct trial_columns columns = columns_make(report);
     struct order *order = order_rows(report);
     strbuf_printf(out, "<div class=\"scroll%s\"><table class=\"trials\">\n",
                   report->results->n_rows > 30 ? " tall" : "");
-    trials_head(report, shown, out);
+    trials_head(report, &columns, out);
     strbuf_add(out, "<tbody>\n");
     for (int32_t i = 0; i < report->results->n_rows; i++)
-        trial_row(report, shown, order[i].row, out);
+        trial_row(report, &columns, order[i].row, out);
     strbuf_add(out, "</tbody></table></div>\n");
     free(order);
 }
@@ -312,6 +358,29 @@ static void config_details(struct strbuf *out, const char *title, const char *te
     strbuf_add(out, "</pre></details>\n");
 }
 
+static int32_t worker_number(const struct provenance_pair *pair) {
+    return strncmp(pair->name, "worker_", 7) == 0 ? (int32_t)strtol(pair->name + 7, NULL, 10) : -1;
+}
+
+static int by_worker(const void *a, const void *b) {
+    const struct provenance_pair *const *x = a, *const *y = b;
+    int32_t left = worker_number(*x), right = worker_number(*y);
+    if (left != right) return left < right ? -1 : 1;
+    return *x < *y ? -1 : *x > *y;
+}
+
+/* What was noted, in its order; workers, which note themselves as they come, by number at the end. */
+static void noted_rows(const struct results *results, struct strbuf *out) {
+    size_t n = (size_t)results->n_provenance;
+    const struct provenance_pair **pairs = lvs_malloc((n + 1) * sizeof *pairs);
+    for (size_t i = 0; i < n; i++)
+        pairs[i] = &results->provenance[i];
+    qsort(pairs, n, sizeof *pairs, by_worker);
+    for (size_t i = 0; i < n; i++)
+        pair_row(out, pairs[i]->name, pairs[i]->value);
+    free(pairs);
+}
+
 void page_provenance(struct report *report, struct strbuf *out) {
     const struct results *results = report->results;
     char text[64];
@@ -324,8 +393,7 @@ void page_provenance(struct report *report, struct strbuf *out) {
     pair_row(out, "convention", results->convention);
     pair_row(out, "data hash", results->data_hash);
     pair_row(out, "weights hash", results->model_hash);
-    for (int32_t i = 0; i < results->n_provenance; i++)
-        pair_row(out, results->provenance[i].name, results->provenance[i].value);
+    noted_rows(results, out);
     snprintf(text, sizeof text, "%lld events", (long long)results->n_events);
     pair_row(out, "journal", text);
     strbuf_add(out, "</table></div>\n");

@@ -9,6 +9,12 @@
 #include "driver.h"
 #include "lvsweep/version.h"
 
+#ifdef __clang__
+#define COMPILER __VERSION__ /* begins with its name */
+#else
+#define COMPILER "GCC " __VERSION__
+#endif
+
 static enum lvs_status note_pair(struct driver *driver, const char *name, const char *text, struct lvs_error *err) {
     if (!text || !text[0]) return LVS_OK;
     struct journal_event event = journal_event_make(JOURNAL_PROVENANCE);
@@ -54,7 +60,7 @@ static enum lvs_status note_machine(struct driver *driver, struct lvs_error *err
     LVS_TRY(note_pair(driver, "nvidia_driver", text, err));
     snprintf(text, sizeof text, "%d", protocol_size());
     LVS_TRY(note_pair(driver, "ranks", text, err));
-    return note_pair(driver, "compiler", __VERSION__, err);
+    return note_pair(driver, "compiler", COMPILER, err);
 }
 
 static enum lvs_status note_job(struct driver *driver, struct lvs_error *err) {
