@@ -181,9 +181,12 @@ static enum lvs_status check_finished(const struct config *config, const struct 
 static enum lvs_status check_evaluation(const struct evaluation_request *request, const struct trial *trial,
                                         const struct forecast_of_run *run, int32_t n_cut, struct lvs_error *err) {
     if (run->n_cut > n_cut)
-        return lvs_fail(err, LVS_BUDGET,
-                        "%s: the budget has no room for this evaluation ([budget] count = training+evaluation)",
-                        request->output);
+        return lvs_fail(
+            err, LVS_BUDGET,
+            "%s: the budget has no room for this evaluation ([budget] count = training+evaluation). Evaluate fewer "
+            "series or samples; or raise [budget] flops in the INI, run the sweep again (it takes up what "
+            "was cut), then evaluate",
+            request->output);
     if (run->n_train > 0)
         return lvs_fail(err, LVS_USAGE,
                         "%s cannot be evaluated so without training it again: one of the keys decides the training too "

@@ -135,9 +135,10 @@ void man_write(const char *version, struct strbuf *out) {
     for (size_t i = 0; command_at(i); i++) {
         strbuf_printf(out, ".SS %s\n", command_at(i)->name);
         add_roff(out, command_at(i)->summary);
-        strbuf_add(out, ".\n.PP\n.nf\n");
+        /* Help is 79 columns wide: from the margin on it fits a terminal of 80. */
+        strbuf_add(out, ".\n.PP\n.nf\n.in 0\n");
         add_roff(out, command_at(i)->help);
-        strbuf_add(out, ".fi\n");
+        strbuf_add(out, ".in\n.fi\n");
     }
     strbuf_add(
         out,
