@@ -244,7 +244,7 @@ enum progress_phase { PHASE_LOADING, PHASE_TRAINING, PHASE_EVALUATING };
 struct progress {
     int32_t trial, step, n_steps; /* step of n_steps */
     int32_t phase;                /* enum progress_phase */
-    double loss, tokens_per_second;
+    double loss;                  /* training loss of the last step that is known; NaN = none yet */
 };
 /* Where a worker runs. */
 struct worker_place {

@@ -46,6 +46,9 @@ enum lvs_status trainer_batch(struct trainer *trainer, int32_t k, int32_t step, 
 enum lvs_status trainer_run(struct trainer *trainer, int32_t until, bool (*stop)(void *context), void *context,
                             struct lvs_error *err);
 int32_t trainer_step(const struct trainer *trainer, int32_t k); /* steps done by trial k */
+/* Loss of the last of them, which the host has looked at already: nothing waits for the device. NaN before the first.
+ */
+double trainer_loss(const struct trainer *trainer, int32_t k);
 /* The loss or the gradient norm of step trainer_step was not finite; the updates before it were good. */
 bool trainer_diverged(const struct trainer *trainer, int32_t k);
 void trainer_leave(struct trainer *trainer, int32_t k); /* trial k trains no further */

@@ -36,7 +36,7 @@ void watch_free(struct watch *watch);
 void watch_write_table(const struct watch *watch, double now, int32_t width, int32_t height, struct strbuf *out);
 /* One line for each trial whose status differs from `before` (NULL = none was known). */
 void watch_write_changes(const struct watch *before, const struct watch *watch, struct strbuf *out);
-/* One line: state, trials by status, FLOPs, best, ETA. */
+/* One line: state, trials by status, FLOPs, best, ETA, where the first few workers are. */
 void watch_write_line(const struct watch *watch, struct strbuf *out);
 /* One JSON object on one line; unknown numbers are null. */
 void watch_write_json(const struct watch *watch, double now, struct strbuf *out);

@@ -232,6 +232,24 @@ void watch_write_table(const struct watch *watch, double now, int32_t width, int
 
 /* ---- lines ---- */
 
+#define WORKERS_IN_LINE 4
+
+/* Where the workers are, the first few by name. */
+static void add_workers(const struct watch *watch, struct strbuf *out) {
+    int32_t n = 0;
+    for (int32_t i = 0; i < watch->n_workers; i++) {
+        const struct watch_worker *worker = &watch->workers[i];
+        if (worker->trial < 0 || worker->step < 0) continue;
+        if (n++ >= WORKERS_IN_LINE) continue;
+        strbuf_printf(out, "; rank %d step %d/%d", worker->worker, worker->step, worker->n_steps);
+        if (!isfinite(worker->loss)) continue;
+        char loss[32];
+        number_write(worker->loss, 4, loss);
+        strbuf_printf(out, " loss %s", loss);
+    }
+    if (n > WORKERS_IN_LINE) strbuf_printf(out, "; ranks at work beside these: %d", n - WORKERS_IN_LINE);
+}
+
 void watch_write_line(const struct watch *watch, struct strbuf *out) {
     struct strbuf text;
     struct page page = {.out = out};
@@ -246,6 +264,7 @@ void watch_write_line(const struct watch *watch, struct strbuf *out) {
         strbuf_add(&text, "; ETA ");
         add_eta(watch, watch->results.changed, &text);
     }
+    if (watch->results.state == SWEEP_STATE_RUNNING) add_workers(watch, &text);
     page_line(&page, text.text);
     strbuf_free(&text);
 }

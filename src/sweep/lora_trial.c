@@ -43,7 +43,7 @@ static void tell_progress(const struct pack_run *run, enum progress_phase phase)
                                     .step = trainer_step(run->trainer, k),
                                     .n_steps = (int32_t)run->trials[k].trial->settings.steps.value,
                                     .phase = phase,
-                                    .loss = NAN};
+                                    .loss = trainer_loss(run->trainer, k)};
         run->sink->progress(run->sink->context, &progress);
     }
 }

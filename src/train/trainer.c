@@ -229,6 +229,11 @@ int32_t trainer_step(const struct trainer *trainer, int32_t k) {
     return trainer->trials[k].step;
 }
 
+double trainer_loss(const struct trainer *trainer, int32_t k) {
+    const struct trainer_trial *mine = &trainer->trials[k];
+    return mine->step > 0 ? mine->loss[mine->step - 1] : NAN;
+}
+
 bool trainer_diverged(const struct trainer *trainer, int32_t k) {
     return trainer->trials[k].diverged;
 }

@@ -44,6 +44,7 @@ static void test_running(void **state) {
         assert_int_equal(worker->step, 360);
         assert_int_equal(worker->n_steps, 600);
         assert_true(worker->steps_per_second > 15 && worker->steps_per_second < 25);
+        assert_true(worker->loss > 0.3 && worker->loss < 3);
     }
     assert_int_equal(watch.count[TRIAL_RUNNING], 5);
     assert_int_equal(watch.count[TRIAL_PENDING], 5);
@@ -146,6 +147,35 @@ static void test_changes(void **state) {
     watch_free(&watch);
 }
 
+/* Step and loss of every worker at work: in the table, in JSON, of the first few in the line. */
+static void test_losses(void **state) {
+    (void)state;
+    struct watch watch;
+    struct strbuf table, line, json;
+    read_kind("running", &watch);
+    strbuf_init(&table);
+    strbuf_init(&line);
+    strbuf_init(&json);
+    watch.workers[1].loss = 1.2345678;
+    watch.workers[2].loss = NAN;
+    watch_write_table(&watch, watch.results.changed, 0, 0, &table);
+    watch_write_line(&watch, &line);
+    watch_write_json(&watch, watch.results.changed, &json);
+    assert_non_null(strstr(table.text, "loss"));
+    assert_non_null(strstr(table.text, " 1.235 "));
+    assert_non_null(strstr(line.text, "; rank 2 step 360/600 loss 1.235; rank 3 step 360/600; rank 4 "));
+    assert_null(strstr(line.text, "rank 5 "));
+    assert_non_null(strstr(line.text, "; ranks at work beside these: 1"));
+    json_t *object = json_loads(json.text, 0, NULL), *workers = json_object_get(object, "workers");
+    assert_true(json_real_value(json_object_get(json_array_get(workers, 1), "loss")) == 1.2345678);
+    assert_true(json_is_null(json_object_get(json_array_get(workers, 2), "loss")));
+    json_decref(object);
+    strbuf_free(&table);
+    strbuf_free(&line);
+    strbuf_free(&json);
+    watch_free(&watch);
+}
+
 static void test_json(void **state) {
     (void)state;
     static const char *const kinds[] = {"running", "full", "empty", "hostile"};
@@ -186,7 +216,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_journal),       cmocka_unit_test(test_running), cmocka_unit_test(test_finished),
         cmocka_unit_test(test_table_fits),       cmocka_unit_test(test_changes), cmocka_unit_test(test_json),
-        cmocka_unit_test(test_terminal_is_safe),
+        cmocka_unit_test(test_terminal_is_safe), cmocka_unit_test(test_losses),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

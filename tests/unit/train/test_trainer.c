@@ -171,6 +171,10 @@ static void pieces_give_the_whole(void **state) {
         assert_int_equal(trainer_step(trainer, 0), until < 12 ? until : 12);
         assert_int_equal(trainer_step(trainer, 1), until < 7 ? until : 7);
         assert_int_equal(trainer_step(trainer, 2), until < 4 ? until : 4);
+        float loss[12], norm[12];
+        assert_int_equal(trainer_curves(trainer, 0, loss, norm, NULL), LVS_OK);
+        if (until == 0) assert_true(isnan(trainer_loss(trainer, 0)));
+        if (until > 0) assert_true(trainer_loss(trainer, 0) == loss[trainer_step(trainer, 0) - 1]);
         if (until == 4) trainer_leave(trainer, 2);
     }
     for (int32_t k = 0; k < 2; k++) {
@@ -197,6 +201,7 @@ static void divergence_ends_one_trial_only(void **state) {
     assert_in_range(step, 1, 3);
     float loss[7], norm[7];
     assert_int_equal(trainer_curves(trainer, 1, loss, norm, NULL), LVS_OK);
+    assert_true(trainer_loss(trainer, 1) == loss[step - 1]); /* the last that is a number */
     for (int32_t i = 0; i < 7; i++) {
         assert_true((isfinite(loss[i]) != 0) == (i < step));
         assert_true((isfinite(norm[i]) != 0) == (i < step));
