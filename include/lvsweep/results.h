@@ -179,6 +179,9 @@ enum lvs_status journal_replay(const char *path, journal_visitor apply, void *co
 /* The same over bytes in memory; `path` for messages. *good (may be NULL) = bytes before a torn tail. */
 enum lvs_status journal_replay_bytes(const char *path, const char *bytes, size_t length, journal_visitor apply,
                                      void *context, size_t *good, struct lvs_error *err);
+/* The first line that is not as it was written, 0 = none. A last line without its end is no damage: a write was torn.
+ */
+int64_t journal_damaged_line(const char *bytes, size_t length);
 
 /* The reducer: what an event does to the table. context is a struct results; a journal_visitor. LVS_INPUT for an event
  * that contradicts the table (a trial that is not there, more charged than reserved). */

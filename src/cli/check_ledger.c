@@ -128,13 +128,19 @@ int32_t check_ledger(const struct check *check) {
     enum lvs_status status = file_join(path, check->output, RESULTS_JOURNAL, &err);
     if (status == LVS_OK) status = file_read(path, (size_t)1 << 36, &bytes, &length, &err);
     if (status == LVS_OK) status = journal_replay_bytes(path, bytes, length, take_event, &account, &good, &err);
+    int64_t damaged = status == LVS_OK ? journal_damaged_line(bytes, length) : 0;
     free(bytes);
     if (status != LVS_OK) {
         free(account.rows);
         return check_problem("%s", err.text);
     }
     print_account(&account);
-    if (good < length)
+    if (damaged)
+        account.problems += check_problem(
+            "journal line %lld does not match its checksum; a resume cuts off the last %zu bytes and repeats what "
+            "they said. Restore the journal from a copy if there is one",
+            (long long)damaged, length - good);
+    else if (good < length)
         printf("          the last %zu bytes are half a line: a writer at work, or killed; a resume cuts them off\n",
                length - good);
     int32_t problems = account.problems + compare(&account, &check->results);

@@ -137,6 +137,18 @@ enum lvs_status journal_replay_bytes(const char *path, const char *bytes, size_t
     return status;
 }
 
+int64_t journal_damaged_line(const char *bytes, size_t length) {
+    int64_t line = 0;
+    for (size_t at = 0, n; at < length; at += n + 1) {
+        const char *end = memchr(bytes + at, '\n', length - at);
+        n = end ? (size_t)(end - (bytes + at)) : length - at;
+        line++;
+        bool is_torn = !end && !line_is_whole(bytes + at, n - 1); /* else its '\n' is another byte now */
+        if (!line_is_whole(bytes + at, n) && !is_torn) return line;
+    }
+    return 0;
+}
+
 /* ---- reading a file ---- */
 
 static enum lvs_status scan_file(struct scan *scan, int fd, struct lvs_error *err) {

@@ -48,7 +48,10 @@ try:
     damaged(first / "curves.bin", flip(200), "curves.bin")
     damaged(first / "forecast.bin", flip(300), "forecast.bin")
     damaged(output / "results.h5", lambda data: b"not" + data[3:], "results.h5")
-    damaged(output / "journal.jsonl", flip(len((output / "journal.jsonl").read_bytes()) // 2), "journal")
+    journal = (output / "journal.jsonl").read_bytes()
+    ends = [at for at, byte in enumerate(journal) if byte == ord("\n")]
+    for at in (0, len(journal) // 2, ends[0], ends[len(ends) // 2], ends[-2], ends[-2] + 1, ends[-1] - 1, ends[-1]):
+        damaged(output / "journal.jsonl", flip(at), "does not match its checksum")
     damaged(first / "adapter/adapter_model.safetensors", lambda data: data[:-4] + b"\0\0\xc0\x7f", "no numbers")
     damaged(first / "adapter/adapter_model.safetensors", lambda data: data[:-4], "adapter_model")
     damaged(first / "adapter/lvsweep.json", lambda data: (last / "adapter/lvsweep.json").read_bytes(), "the journal has")
@@ -86,7 +89,7 @@ try:
     words = ["--output", where / "killed", "--set", "run.checkpoint_every=0.1s", "--set", "stage.search.steps=4000"]
     running = harness.start(0, ini, *few, *words)
     deadline = time.time() + 120
-    while not list(where.glob("killed/trials/*/checkpoint.*")) and time.time() < deadline:
+    while not list(where.glob("killed/trials/*/checkpoint.[01]")) and time.time() < deadline:
         time.sleep(0.05)
     running.send_signal(signal.SIGKILL)
     running.wait()
