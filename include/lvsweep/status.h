@@ -19,7 +19,7 @@ enum lvs_status {
 /* The caller's box for an error: words for a person, complete with place and way out. */
 struct lvs_error {
     enum lvs_status status;
-    char text[2048];
+    char text[8192]; /* all errors of an INI come at once */
 };
 
 /* Writes the text (printf rules) and returns `status`, so that `return lvs_fail(…)` is one line. `err` may be NULL. */

@@ -191,6 +191,30 @@ static void check_stages(struct checker *checker) {
     checker->stage = -1;
 }
 
+/* ---- --set ---- */
+
+static bool has_axis(const struct config_stage *stage, const char *name) {
+    for (int32_t a = 0; a < stage->n_axes; a++)
+        if (strcmp(config_key_name(stage->axes[a].key), name) == 0) return true;
+    return false;
+}
+
+/* A setting given on the command line that every stage has its own value of would be passed over in silence. */
+static void check_sets(const struct checker *checker) {
+    const struct config *config = checker->config;
+    for (int i = 0; i < checker->ini->n_entries; i++) {
+        const struct ini_entry *entry = &checker->ini->entries[i];
+        const struct config_key *key = key_find(checker->ini->sections[entry->section].name, entry->key);
+        bool used = !entry->given || !key || key->base != KEY_BASE_SETTINGS || config->n_stages == 0;
+        for (int s = 0; s < config->n_stages; s++)
+            used = used || (!config->stages[s].from_best && !has_axis(&config->stages[s], entry->key));
+        if (!used)
+            ini_error(checker->errors, checker->ini, entry,
+                      "changes nothing, since every stage has a value of its own; write --set stage.%s.%s=%.60s",
+                      config->stages[0].name, entry->key, entry->value);
+    }
+}
+
 /* ---- the whole ---- */
 
 static int count_names(const char *names) {
@@ -261,6 +285,7 @@ void checks_run(const struct config *config, const struct ini *ini, bool check_f
     struct checker checker = {config, ini, errors, -1};
     check_whole(&checker);
     check_stages(&checker);
+    check_sets(&checker);
     if (!check_files || config->runner == RUNNER_FAKE) return;
     check_path(&checker, "data", "file", config->data_file, false);
     check_path(&checker, "data", "split", config->split_file, false);

@@ -38,6 +38,12 @@ void errors_add(struct config_errors *errors, int line, const char *format, ...)
     errors->n++;
 }
 
+bool errors_said(const struct config_errors *errors, const char *one, const char *other) {
+    for (int i = 0; i < errors->n; i++)
+        if (strstr(errors->items[i].text, one) && strstr(errors->items[i].text, other)) return true;
+    return false;
+}
+
 static int compare_lines(const void *left, const void *right) {
     const struct config_error_item *a = left, *b = right;
     if (a->line != b->line) return a->line < b->line ? -1 : 1;

@@ -219,6 +219,7 @@ static void scan_text(struct scan *scan, const char *text, size_t length) {
         scan->line++;
         if (memchr(text, '\0', (size_t)(stop - text))) {
             errors_add(scan->errors, scan->line, "a NUL byte; not a text file (UTF-16 must be saved as UTF-8)");
+            scan->ini->cut = true;
             return;
         }
         struct strbuf line;

@@ -95,6 +95,8 @@ struct config_errors {
 void errors_free(struct config_errors *errors);
 /* "path:line: text" */
 void errors_add(struct config_errors *errors, int line, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Whether an error so far holds both texts. */
+bool errors_said(const struct config_errors *errors, const char *one, const char *other);
 /* All errors by line and the closing sentence into err->text; LVS_USAGE. */
 enum lvs_status errors_report(struct config_errors *errors, struct lvs_error *err);
 
@@ -117,6 +119,7 @@ struct ini_section {
 
 struct ini {
     int n_entries, n_sections;
+    bool cut;                     /* what follows some line is no text and was not read */
     struct ini_entry *entries;    /* [n_entries], in file order; owned */
     struct ini_section *sections; /* [n_sections], owned */
 };
@@ -134,8 +137,9 @@ void ini_error(struct config_errors *errors, const struct ini *ini, const struct
 
 /* ---- parts of parsing ---- */
 
-/* "did you mean …" or "it belongs to …" for an unknown key or section, as an end of a sentence. */
-void suggest_key(const char *section, const char *name, struct strbuf *out);
+/* "did you mean …" or "it belongs to …" for an unknown key or section, as an end of a sentence. What the errors so far
+ * say of the section is not said again. */
+void suggest_key(const char *section, const char *name, const struct config_errors *errors, struct strbuf *out);
 void suggest_section(const char *name, struct strbuf *out);
 
 /* Reads every [stage.…] section into config->stages, in the order of [sweep] stages. */

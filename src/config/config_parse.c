@@ -62,7 +62,7 @@ static void read_entry(struct config *config, const struct ini *ini, const struc
     if (!key) {
         struct strbuf hint;
         strbuf_init(&hint);
-        suggest_key(section, entry->key, &hint);
+        suggest_key(section, entry->key, errors, &hint);
         ini_error(errors, ini, entry, "unknown key%s", hint.text);
         strbuf_free(&hint);
     } else if (key->base == KEY_BASE_SETTINGS && strchr(entry->value, ',')) {
@@ -108,8 +108,8 @@ static enum lvs_status parse_into(const struct config_source *source, struct con
     read_entries(config, &ini, &errors);
     name_output(config, &errors);
     stages_read(config, &ini, &errors);
-    checks_run(config, &ini, source->check_files, &errors);
-    if (source->check_files && source->inspect) check_data(source, config, &ini, &errors);
+    if (!ini.cut) checks_run(config, &ini, source->check_files, &errors);
+    if (!ini.cut && source->check_files && source->inspect) check_data(source, config, &ini, &errors);
     enum lvs_status status = errors.n ? errors_report(&errors, err) : LVS_OK;
     errors_free(&errors);
     ini_free(&ini);

@@ -196,7 +196,7 @@ static void read_key(struct stage_reader *reader, struct config_stage *stage, co
     } else {
         struct strbuf hint;
         strbuf_init(&hint);
-        suggest_key(reader->ini->sections[entry->section].name, entry->key, &hint);
+        suggest_key(reader->ini->sections[entry->section].name, entry->key, reader->errors, &hint);
         ini_error(reader->errors, reader->ini, entry, "unknown key%s", hint.text);
         strbuf_free(&hint);
     }

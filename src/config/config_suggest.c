@@ -153,8 +153,12 @@ static void say_elsewhere(const char *section, const char *lead, const struct co
     if (strncmp(section, "stage", 5) == 0) strbuf_add(out, ", where it holds for the whole sweep");
 }
 
-static void say_all(const char *section, struct strbuf *out) {
+/* The section's keys, unless an earlier error lists them. */
+static void say_all(const char *section, const struct config_errors *errors, struct strbuf *out) {
     const char *joint = "; the keys are: ";
+    char place[96];
+    snprintf(place, sizeof place, "[%.80s] ", section);
+    if (errors_said(errors, place, joint)) return;
     for (int i = 0; i < config_key_count; i++) {
         bool in_stage = strncmp(section, "stage", 5) == 0;
         if (in_stage ? config_keys[i].base != KEY_BASE_STAGE : !row_fits(&config_keys[i], section)) continue;
@@ -164,7 +168,7 @@ static void say_all(const char *section, struct strbuf *out) {
     if (strncmp(section, "stage", 5) == 0) strbuf_add(out, ", decimals, and those of [lora], [train], [evaluate]");
 }
 
-void suggest_key(const char *section, const char *name, struct strbuf *out) {
+void suggest_key(const char *section, const char *name, const struct config_errors *errors, struct strbuf *out) {
     char lower[WORD_MAX + 1], lead[96];
     lvs_copy(lower, sizeof lower, name);
     for (char *c = lower; *c; c++)
@@ -186,7 +190,7 @@ void suggest_key(const char *section, const char *name, struct strbuf *out) {
         snprintf(lead, sizeof lead, "did you mean %s of", key->name);
         say_elsewhere(section, lead, key, out);
     } else {
-        say_all(section, out);
+        say_all(section, errors, out);
     }
 }
 

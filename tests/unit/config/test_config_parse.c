@@ -172,16 +172,36 @@ static void all_errors_come_at_once_and_in_order(void **state) {
     assert_non_null(strstr(err.text, "\n1 error, nothing was started (exit 2)"));
 }
 
+static void make_errors(int count, struct strbuf *text, struct lvs_error *err) {
+    struct config *config;
+    strbuf_init(text);
+    strbuf_add(text, GOOD "[train]\n");
+    for (int i = 0; i < count; i++)
+        strbuf_printf(text, "unknown_key_%d = 1\n", i);
+    assert_int_equal(parse(text->text, &config, err), LVS_USAGE);
+}
+
+static void a_hundred_errors_come_at_once(void **state) {
+    (void)state;
+    struct strbuf text;
+    struct lvs_error err;
+    make_errors(100, &text, &err);
+    int shown = 0, lists = 0;
+    for (const char *c = err.text; (c = strstr(c, ": unknown key")); c++)
+        shown++;
+    for (const char *c = err.text; (c = strstr(c, "; the keys are: ")); c++)
+        lists++;
+    assert_int_equal(shown, 100);
+    assert_int_equal(lists, 1);
+    assert_null(strstr(err.text, "more"));
+    strbuf_free(&text);
+}
+
 static void more_errors_than_fit_are_counted(void **state) {
     (void)state;
     struct strbuf text;
-    struct config *config;
     struct lvs_error err;
-    strbuf_init(&text);
-    strbuf_add(&text, GOOD "[train]\n");
-    for (int i = 0; i < 100; i++)
-        strbuf_printf(&text, "unknown_key_%d = 1\n", i);
-    assert_int_equal(parse(text.text, &config, &err), LVS_USAGE);
+    make_errors(400, &text, &err);
     assert_non_null(strstr(err.text, "grid.ini:10: [train] unknown_key_0: unknown key"));
     int shown = 0, more = 0;
     for (const char *c = err.text; (c = strstr(c, ": unknown key")); c++)
@@ -189,8 +209,8 @@ static void more_errors_than_fit_are_counted(void **state) {
     const char *rest = strstr(err.text, "… and ");
     assert_non_null(rest);
     assert_int_equal(sscanf(rest, "… and %d more", &more), 1);
-    assert_int_equal(shown + more, 100);
-    assert_non_null(strstr(rest, "\n100 errors, nothing was started (exit 2)"));
+    assert_int_equal(shown + more, 400);
+    assert_non_null(strstr(rest, "\n400 errors, nothing was started (exit 2)"));
     strbuf_free(&text);
 }
 
@@ -354,6 +374,9 @@ static void bad_sets_are_refused(void **state) {
         {"train.lr=3", "--set train.lr=3: [train] lr: unknown key; did you mean learning_rate?"},
         {"trian.steps=3", "--set trian.steps=3: [trian]: unknown section; did you mean [train]?"},
         {"stage.final.steps=3", "[stage.final]: no such stage; the INI has [stage.search]"},
+        {"lora.rank=4",
+         "--set lora.rank=4: [lora] rank: changes nothing, since every stage has a value of its own; write "
+         "--set stage.search.rank=4"},
         {"train.steps=many", "--set train.steps=many: [train] steps: \"many\" cannot be read; allowed: a whole number"},
         {"run.fake=a\nb", "a value cannot hold a control character"},
     };
@@ -415,6 +438,7 @@ static void nul_bytes_are_refused(void **state) {
     struct config_source source = {.path = path};
     assert_int_equal(config_parse(&source, &config, &err), LVS_USAGE);
     assert_non_null(strstr(err.text, ":2: a NUL byte; not a text file"));
+    assert_non_null(strstr(err.text, "\n1 error, nothing was started")); /* what was not read is not missing */
     unlink(path);
 }
 
@@ -441,6 +465,7 @@ int main(void) {
         cmocka_unit_test(values_that_are_not_allowed),
         cmocka_unit_test(keys_that_do_not_go_together),
         cmocka_unit_test(all_errors_come_at_once_and_in_order),
+        cmocka_unit_test(a_hundred_errors_come_at_once),
         cmocka_unit_test(more_errors_than_fit_are_counted),
         cmocka_unit_test(long_lines_and_files),
         cmocka_unit_test(five_lines_are_enough),
