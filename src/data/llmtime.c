@@ -55,17 +55,18 @@ static void write_number(const struct text_format *format, double value, char ou
 static enum lvs_status check_value(const struct text_format *format, double value, int32_t point, int32_t channel,
                                    struct lvs_error *err) {
     if (!isfinite(value))
-        return lvs_fail(err, LVS_INPUT, "point %d, channel %d: %s cannot be written as text", point, channel,
-                        isnan(value) ? "NaN" : "an infinite value");
+        return lvs_fail(err, LVS_INPUT, "point %d, channel %d of %d: %s cannot be written as text", point, channel + 1,
+                        format->n_channel, isnan(value) ? "NaN" : "an infinite value");
     if (value < 0 && !format->negative)
         return lvs_fail(err, LVS_INPUT,
-                        "point %d, channel %d: %g is below zero, which [data] negative = refuse forbids", point,
-                        channel, value);
+                        "point %d, channel %d of %d: %g is below zero, which [data] negative = refuse forbids", point,
+                        channel + 1, format->n_channel, value);
     if (fabs(value) >= pow(10, TEXT_DIGITS - format->decimals) - 1)
-        return lvs_fail(err, LVS_INPUT,
-                        "point %d, channel %d: %g after scaling has more than %d digits at %d decimals; scale it down "
-                        "([data] scale_to, scale_points = all) or set [data] clip",
-                        point, channel, value, TEXT_DIGITS, format->decimals);
+        return lvs_fail(
+            err, LVS_INPUT,
+            "point %d, channel %d of %d: %g after scaling has more than %d digits at %d decimals; scale it down "
+            "([data] scale_to, scale_points = all) or set [data] clip",
+            point, channel + 1, format->n_channel, value, TEXT_DIGITS, format->decimals);
     return LVS_OK;
 }
 

@@ -91,12 +91,13 @@ static enum lvs_status check_factors(const struct config *config, const struct s
     for (int64_t i = 0; i < (int64_t)set->n_series * set->n_channel; i++) {
         if (out->factor[i] > 0 && isfinite(out->factor[i]) && isfinite(1 / out->factor[i])) continue;
         const char *ways = config->scale_points == SCALE_POINTS_HISTORY ? "scale_points = all, " : "";
-        return lvs_fail(
-            err, LVS_INPUT,
-            "series %lld, %s: percentile %g of the first %d points is %g, nothing to scale by; use %sa higher "
-            "scale_percentile, or scale_over = series_max or train",
-            (long long)set->id[i / set->n_channel], set->channel_name[i % set->n_channel], config->scale_percentile,
-            n_time, out->factor[i] * config->scale_to, ways);
+        return lvs_fail(err, LVS_INPUT,
+                        "%s%sseries %lld, channel %s: percentile %g of the first %d points is %g, nothing to scale by; "
+                        "use %sa higher "
+                        "scale_percentile, or scale_over = series_max or train",
+                        config->data_file, config->data_file[0] ? ": " : "", (long long)set->id[i / set->n_channel],
+                        set->channel_name[i % set->n_channel], config->scale_percentile, n_time,
+                        out->factor[i] * config->scale_to, ways);
     }
     return LVS_OK;
 }

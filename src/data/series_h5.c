@@ -197,16 +197,23 @@ struct time_request {
     bool found;
 };
 
-/* Takes the time from a dataset when it is one: one-dimensional numbers, n_time of them. */
-static void take_time(struct time_request *request, hid_t dataset, const char *name) {
-    struct series_set *set = request->set;
+/* Values of a one-dimensional dataset of numbers; -1 of any other one. */
+static int64_t count_numbers(hid_t dataset) {
     hid_t type = H5Dget_type(dataset), space = H5Dget_space(dataset);
     H5T_class_t kind = H5Tget_class(type);
-    bool suitable = (kind == H5T_FLOAT || kind == H5T_INTEGER) && H5Sget_simple_extent_ndims(space) == 1 &&
-                    H5Sget_simple_extent_npoints(space) == set->n_time;
+    bool numbers = (kind == H5T_FLOAT || kind == H5T_INTEGER) && H5Sget_simple_extent_ndims(space) == 1;
+    int64_t count = numbers ? (int64_t)H5Sget_simple_extent_npoints(space) : -1;
     H5Sclose(space);
     H5Tclose(type);
-    if (!suitable || H5Dread(dataset, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, set->time) < 0) return;
+    return count;
+}
+
+/* Takes the time from a dataset when it is one: n_time numbers. */
+static void take_time(struct time_request *request, hid_t dataset, const char *name) {
+    struct series_set *set = request->set;
+    if (count_numbers(dataset) != set->n_time ||
+        H5Dread(dataset, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, set->time) < 0)
+        return;
     request->found = true;
     h5_strings_attribute(dataset, "units", set->time_unit, sizeof set->time_unit, 1);
     for (int32_t t = 0; t < set->n_time; t++)
@@ -224,7 +231,15 @@ static herr_t visit_time_scale(hid_t dataset, unsigned dimension, hid_t scale, v
     char name[80] = "";
     H5DSget_scale_name(scale, name, sizeof name);
     /* netCDF's mark of a dimension without values */
-    if (strncmp(name, "This is a netCDF dimension but not", 34) != 0) take_time(request, scale, "the time scale");
+    if (strncmp(name, "This is a netCDF dimension but not", 34) == 0) return 0;
+    int64_t count = count_numbers(scale);
+    if (count >= 0 && count != request->set->n_time) {
+        request->status =
+            lvs_fail(request->err, LVS_INPUT, "%s: the time scale has %lld values, the series have %d points",
+                     request->source->where, (long long)count, request->set->n_time);
+        return 1;
+    }
+    take_time(request, scale, "the time scale");
     return request->found;
 }
 
@@ -235,7 +250,7 @@ static enum lvs_status read_time(const struct h5_source *source, struct series_s
     strcpy(strrchr(beside, '/'), "/time");
     H5DSiterate_scales(source->dataset, 1, NULL, visit_time_scale, &request);
     const char *const names[] = {beside, "/time"};
-    for (int i = 0; i < 2 && !request.found; i++) {
+    for (int i = 0; i < 2 && !request.found && request.status == LVS_OK; i++) {
         hid_t dataset = H5Dopen2(source->file, names[i], H5P_DEFAULT);
         if (dataset < 0) continue;
         take_time(&request, dataset, names[i]);

@@ -73,7 +73,8 @@ enum lvs_status material_tokens(const struct material *material, const struct se
     enum lvs_status status = token_set_make(&material->set, &scaling, &format, &material->tokenizer,
                                             material->split.rows[part], material->split.n[part], from, to, out, err);
     scaling_free(&scaling);
-    return status;
+    if (status != LVS_OK) return lvs_error_prefix(err, "%s", material->config->data_file);
+    return LVS_OK;
 }
 
 enum lvs_status material_windows(const struct material *material, const struct settings *settings, enum split_part part,

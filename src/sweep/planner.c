@@ -182,6 +182,7 @@ static enum lvs_status planner_points(void *context, int32_t stage, const struct
     struct sweep_planner *planner = context;
     struct grid_points grid = {0};
     enum lvs_status status = grid_stage_trials(planner->config, stage, best ? &best->settings : NULL, &grid, err);
+    if (status != LVS_OK) lvs_error_prefix(err, "%s", planner->config->path);
     out->trials = lvs_calloc((size_t)grid.n_points, sizeof *out->trials);
     for (int32_t i = 0; status == LVS_OK && i < grid.n_points; i++) {
         status = point_make(planner, stage, best, room, &grid.settings[i], &out->trials[i], err);

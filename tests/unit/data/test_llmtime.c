@@ -22,9 +22,9 @@ static void test_refused_values(void **state) {
     strbuf_init(&text);
     struct text_format format = plain;
     assert_fails(text_encode(&format, (double[]){1, NAN}, 1, &text, &fixture_error), LVS_INPUT,
-                 "point 0, channel 1: NaN");
+                 "point 0, channel 2 of 2: NaN");
     assert_fails(text_encode(&format, (double[]){1, 1, -INFINITY, 1}, 2, &text, &fixture_error), LVS_INPUT,
-                 "point 1, channel 0: an infinite");
+                 "point 1, channel 1 of 2: an infinite");
     assert_fails(text_encode(&format, (double[]){1, 1e13}, 1, &text, &fixture_error), LVS_INPUT,
                  "1e+13 after scaling has more than 15 digits at 2 decimals");
     format.negative = false;

@@ -183,7 +183,10 @@ static void test_history(void **state) {
     assert_fails(scaling_make(&config, &set, NULL, 0, &scaling, &fixture_error), LVS_INPUT, "history has no points");
     /* The only point of the history is 0. */
     set.id[0] = 41;
-    assert_fails(scaling_make(&config, &set, NULL, 1, &scaling, &fixture_error), LVS_INPUT, "series 41, c0");
+    assert_fails(scaling_make(&config, &set, NULL, 1, &scaling, &fixture_error), LVS_INPUT, "series 41, channel c0");
+    lvs_copy(config.data_file, sizeof config.data_file, "d.h5");
+    assert_fails(scaling_make(&config, &set, NULL, 1, &scaling, &fixture_error), LVS_INPUT,
+                 "d.h5: series 41, channel c0");
     assert_non_null(strstr(fixture_error.text, "scale_points = all"));
     assert_null(scaling.factor);
     series_free(&set);

@@ -430,6 +430,17 @@ static void test_bad_time(void **state) {
     assert_ok(series_write(fixture_path("time.h5"), &set, &fixture_error));
     check_refused(&config, LVS_INPUT, "point 4");
     series_free(&set);
+    /* A scale of another length belongs to this dataset and is wrong. */
+    set = fixture_set(2, 11, 2, hill);
+    const hsize_t nine = 9;
+    write_cube("time.h5", 2, 11, 2, set.values);
+    hid_t scaled = H5Fopen(fixture_path("time.h5"), H5F_ACC_RDWR, H5P_DEFAULT);
+    hid_t data = H5Dopen2(scaled, "data", H5P_DEFAULT);
+    hid_t scale = add_dataset(scaled, "when", H5T_IEEE_F64LE, 1, &nine, H5T_NATIVE_DOUBLE, set.values);
+    assert_true(H5DSset_scale(scale, "when") >= 0 && H5DSattach_scale(data, scale, 1) >= 0);
+    H5Dclose(scale), H5Dclose(data), H5Fclose(scaled);
+    check_refused(&config, LVS_INPUT, "the time scale has 9 values, the series have 11 points");
+    series_free(&set);
     /* A `time` of another length is not this dataset's. */
     set = fixture_set(2, 11, 2, hill);
     write_cube("time.h5", 2, 11, 2, set.values);
