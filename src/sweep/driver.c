@@ -78,8 +78,8 @@ static enum lvs_status take_record(struct driver *driver, int32_t worker, const 
  */
 static enum lvs_status take_refusal(struct driver *driver, int32_t worker, const struct message *message,
                                     struct lvs_error *err) {
-    struct lvs_error why = {.status = LVS_BUG};
-    if (message->length == sizeof why) memcpy(&why, message->payload, sizeof why);
+    struct lvs_error why;
+    error_unpack(message->payload, message->length, &why);
     driver->is_lost[worker] = true;
     if (!driver->has_hello[worker]) {
         *err = why;

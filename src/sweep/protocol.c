@@ -69,6 +69,20 @@ bool protocol_receive(struct message *out) {
     return true;
 }
 
+void protocol_finish(void) {
+    struct backoff backoff = {0};
+    struct message message;
+    MPI_Request all;
+    int over = 0;
+    MPI_Ibarrier(MPI_COMM_WORLD, &all);
+    while (!over) {
+        bool had_something = protocol_rank() == 0 && protocol_receive(&message);
+        if (had_something) free(message.payload);
+        MPI_Test(&all, &over, MPI_STATUS_IGNORE);
+        if (!over) backoff_wait(&backoff, had_something);
+    }
+}
+
 bool protocol_same_text(const char *text) {
     char own[256] = {0}, first[256];
     lvs_copy(own, sizeof own, text);

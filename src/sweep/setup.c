@@ -1,4 +1,5 @@
 /* What a rank or trainer must know before its first assignment, as one block of bytes. */
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,6 +56,16 @@ enum lvs_status setup_unpack(const char *payload, size_t length, struct setup *o
     free(sets);
     out->sets = NULL;
     return lvs_fail(err, LVS_BUG, "setup message is cut short");
+}
+
+size_t error_bytes(const struct lvs_error *err) {
+    return offsetof(struct lvs_error, text) + strlen(err->text) + 1;
+}
+
+void error_unpack(const char *payload, size_t length, struct lvs_error *out) {
+    *out = (struct lvs_error){.status = LVS_BUG};
+    if (length <= offsetof(struct lvs_error, text) || length > sizeof *out || payload[length - 1] != '\0') return;
+    memcpy(out, payload, length);
 }
 
 enum lvs_status setup_parse_config(const struct setup *setup, struct config **out, struct lvs_error *err) {

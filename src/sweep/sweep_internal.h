@@ -15,7 +15,7 @@ enum message_kind {
     MESSAGE_PROGRESS,   /* up: struct progress */
     MESSAGE_RECORD,     /* up: struct record_message */
     MESSAGE_BASELINE,   /* up: struct baseline, the untrained model's metrics */
-    MESSAGE_REFUSED,    /* up: struct lvs_error, the worker cannot open its device, model or data */
+    MESSAGE_REFUSED, /* up: struct lvs_error as far as its words go, the worker cannot open its device, model or data */
     MESSAGE_KIND_COUNT,
 };
 const char *message_name(int kind);
@@ -53,6 +53,9 @@ void setup_pack(const struct setup *setup, struct strbuf *out);
 enum lvs_status setup_unpack(const char *payload, size_t length, struct setup *out, struct lvs_error *err);
 enum lvs_status setup_parse_config(const struct setup *setup, struct config **out, struct lvs_error *err);
 size_t assignment_bytes(const struct assignment *assignment);
+/* An error is sent without the empty rest of its box: long messages wait for their receiver. */
+size_t error_bytes(const struct lvs_error *err);
+void error_unpack(const char *payload, size_t length, struct lvs_error *out);
 
 /* ---- trainer process ---- */
 struct trainer_link {
@@ -100,6 +103,9 @@ enum lvs_status protocol_send(int rank, enum message_kind kind, const void *payl
                               struct lvs_error *err);
 /* One waiting message, if any. */
 bool protocol_receive(struct message *out);
+/* Collective, when no rank will send any more: rank 0 takes what is still on its way, since a long message keeps its
+ * sender waiting, and MPI_Finalize all ranks with it. */
+void protocol_finish(void);
 /* Collective end: results.h5 by all ranks; rank 0 gives the results, the others NULL. */
 enum lvs_status protocol_publish(const struct results *results, struct lvs_error *err);
 /* Collective: true when every rank gave the same text. */

@@ -318,6 +318,7 @@ static enum lvs_status run_as_coordinator(const struct sweep_options *options, s
         status = drive(&driver, options, &prepared, index, count, &publish, err);
         int32_t told = publish;
         tell_workers(MESSAGE_END, &told, sizeof told, &(struct lvs_error){0});
+        protocol_finish();
     }
     if (publish) {
         struct lvs_error why = {0};

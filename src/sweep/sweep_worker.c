@@ -57,7 +57,7 @@ int32_t sweep_work(int32_t local_index, int32_t local_count) {
             had_something = true;
             if (message.kind == MESSAGE_SETUP &&
                 start_worker(&message, local_index, local_count, &worker, &err) != LVS_OK)
-                protocol_send(0, MESSAGE_REFUSED, &err, sizeof err, &(struct lvs_error){0});
+                protocol_send(0, MESSAGE_REFUSED, &err, error_bytes(&err), &(struct lvs_error){0});
             if (message.kind == MESSAGE_ASSIGNMENT) worker_assign(worker, (const void *)message.payload);
             if (message.kind == MESSAGE_STOP && worker) worker_stop(worker);
             if (message.kind == MESSAGE_END) {
@@ -69,5 +69,6 @@ int32_t sweep_work(int32_t local_index, int32_t local_count) {
         if (!over) backoff_wait(&backoff, had_something);
     }
     worker_destroy(worker);
+    protocol_finish();
     return publish;
 }

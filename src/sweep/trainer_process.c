@@ -323,7 +323,7 @@ static bool sink_should_stop(void *context) {
 }
 
 static int trainer_refuse(struct trainer_state *trainer, const struct lvs_error *err) {
-    send_frame(trainer->socket, MESSAGE_REFUSED, err, sizeof *err);
+    send_frame(trainer->socket, MESSAGE_REFUSED, err, error_bytes(err));
     return err->status < 100 ? (int)err->status : LVS_BUG;
 }
 

@@ -40,7 +40,7 @@ static void upward(struct worker *worker, enum message_kind kind, const void *pa
 
 static void refuse(struct worker *worker, const struct lvs_error *err) {
     worker->refused = true;
-    upward(worker, MESSAGE_REFUSED, err, sizeof *err);
+    upward(worker, MESSAGE_REFUSED, err, error_bytes(err));
 }
 
 /* ---- in this process ---- */

@@ -49,6 +49,10 @@ apart = ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs none {where / "out"}
 if os.getuid() == 0 and launch(*apart, "true")[0] == 0:
     refused("output not shared", launch("mpirun", "-n", 1, *sweep, ":", "-n", 1, *apart, *sweep),
             "is not the folder that rank 0 writes to", "that all nodes share")
+    # Rank 0 ends with the first refusal: those that still wait for it to take theirs must come to an end too.
+    refused("output not shared, with messages that wait for their receiver",
+            launch("mpirun", "--mca", "btl_vader_eager_limit", 256, "-n", 1, *sweep, ":", "-n", 3, *apart, *sweep),
+            "is not the folder that rank 0 writes to")
     shutil.rmtree(where / "out")
 else:
     print("output not shared: no mount namespaces here, not tried")
