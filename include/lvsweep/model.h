@@ -38,6 +38,8 @@ struct safetensors_entry {
 enum lvs_status safetensors_open(const char *file, struct safetensors **out, struct lvs_error *err);
 /* MODEL/model.safetensors, or model.safetensors.index.json with its shards. */
 enum lvs_status safetensors_open_folder(const char *folder, struct safetensors **out, struct lvs_error *err);
+/* The refusal of a folder without either. */
+enum lvs_status safetensors_missing(const char *folder, struct lvs_error *err);
 void safetensors_close(struct safetensors *file);
 int32_t safetensors_count(const struct safetensors *file);
 const struct safetensors_entry *safetensors_at(const struct safetensors *file, int32_t index);

@@ -98,6 +98,7 @@ static enum lvs_status add_weights(const char *folder, struct strbuf *out, struc
     LVS_TRY(file_join(whole, folder, "model.safetensors", err));
     if (file_exists(whole)) return add_file(folder, "model.safetensors", out, err);
     LVS_TRY(file_join(index, folder, "model.safetensors.index.json", err));
+    if (!file_exists(index)) return safetensors_missing(folder, err);
     json_t *root;
     LVS_TRY(json_file_read(index, INDEX_MAX_BYTES, &root, err));
     enum lvs_status status = add_file(folder, "model.safetensors.index.json", out, err);

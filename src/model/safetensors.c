@@ -189,16 +189,20 @@ static enum lvs_status open_index(const char *folder, const char *index, struct 
     return status;
 }
 
+enum lvs_status safetensors_missing(const char *folder, struct lvs_error *err) {
+    return lvs_fail(err, LVS_INPUT,
+                    "%s: no model.safetensors and no model.safetensors.index.json there; weights in other formats "
+                    "(pytorch_model.bin, GGUF) are not read: save the model with save_pretrained",
+                    folder);
+}
+
 enum lvs_status safetensors_open_folder(const char *folder, struct safetensors **out, struct lvs_error *err) {
     char whole[LVS_PATH_MAX], index[LVS_PATH_MAX];
     LVS_TRY(file_join(whole, folder, "model.safetensors", err));
     LVS_TRY(file_join(index, folder, "model.safetensors.index.json", err));
     if (file_exists(whole)) return safetensors_open(whole, out, err);
     if (file_exists(index)) return open_index(folder, index, out, err);
-    return lvs_fail(err, LVS_INPUT,
-                    "%s: no model.safetensors and no model.safetensors.index.json there; weights in other formats "
-                    "(pytorch_model.bin, GGUF) are not read: save the model with save_pretrained",
-                    folder);
+    return safetensors_missing(folder, err);
 }
 
 /* ---- lookup ---- */

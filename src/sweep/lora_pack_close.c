@@ -159,7 +159,8 @@ enum lvs_status pack_finish_trial(struct pack_run *run, int32_t k, struct lvs_er
 enum lvs_status pack_give_up_diverged(struct pack_run *run, int32_t k, struct lvs_error *err) {
     struct pack_trial *one = &run->trials[k];
     int32_t step = trainer_step(run->trainer, k);
-    snprintf(one->record.error, sizeof one->record.error, "the training loss was not finite at step %d", step);
+    const char *why = step == 0 ? ", before any change: the model's weights or the start adapter hold NaN" : "";
+    snprintf(one->record.error, sizeof one->record.error, "the training loss was not finite at step %d%s", step, why);
     LVS_TRY(write_curves(run, k, err));
     pack_fill_record(run, k);
     checkpoint_remove(one->folder);

@@ -118,6 +118,10 @@ static void the_hash_is_of_the_content(void **state) {
     folder_remove(&c);
     c = folder_make();
     refused(model_hash(c.path, again, &err), LVS_INPUT, &err, "config.json");
+    char weights[LVS_PATH_MAX];
+    folder_path(&b, "model.safetensors", weights);
+    assert_int_equal(unlink(weights), 0);
+    refused(model_hash(b.path, again, &err), LVS_INPUT, &err, "no model.safetensors and no model.safetensors.index");
     folder_remove(&a);
     folder_remove(&b);
     folder_remove(&c);
