@@ -154,8 +154,8 @@ struct kv_cache_layer {
     void *k, *v;           /* act [n_sequences][n_kv_heads][capacity][head_size], slots one after another */
     int32_t capacity;      /* tokens */
     const int32_t *length; /* [n_slots × n_sequences] tokens already there, this call's own token not counted */
-    /* Sequences that began alike, when samples > 1: of `samples` in a row the first `shared[sequence]` tokens are equal,
-     * so a backend may read them from the first of the row, whose memory is then read often. */
+    /* Sequences that began alike, when samples > 1: of `samples` in a row the first `shared[sequence]` tokens are
+     * equal, so a backend may read them from the first of the row, whose memory is then read often. */
     int32_t samples;       /* ≤ 1: none */
     const int32_t *shared; /* [n_slots × n_sequences] or NULL */
 };
