@@ -80,6 +80,8 @@ const float *cpu_weight_tile(const struct weight *weight, int64_t row, int64_t r
                              float *scratch, int64_t *ld);
 /* Where an element lies as it is stored, and its size in bytes; its row goes on from there. */
 const char *cpu_weight_stored(const struct weight *weight, int64_t row, int64_t col, int64_t *size);
+/* The element at (row, col), if all of rows row … row + rows lie in one part as aligned bf16, else NULL. */
+const uint16_t *cpu_weight_bf16(const struct weight *weight, int64_t row, int64_t rows, int64_t col);
 
 /* Whether every tile lies in memory as float. */
 bool cpu_weight_in_place(const struct weight *weight);

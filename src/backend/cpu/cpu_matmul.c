@@ -66,29 +66,54 @@ struct tile {
     int64_t column, columns, term, terms;
 };
 
-/* Packs a tile of the matrix into panels, one after another in scratch; what is widened on the way lies behind them. */
-static void tile_pack(const struct product *product, const struct grid *grid, const struct tile *tile, float *scratch) {
+/* One panel of a matrix stored as [columns][terms], from bf16 or over `wide`. */
+static void panel_pack_turned(const struct product *product, const struct tile *panel, float *wide, float *target) {
     const struct panel_kernel *kernel = product->kernel;
-    int64_t width = kernel->width, ld;
-    float *wide = scratch + PANELS_MAX;
-    if (grid->turned) {
-        for (int64_t column = 0; column < tile->columns; column += width, scratch += width * tile->terms) {
-            int64_t columns = cpu_min(width, tile->columns - column);
-            for (int64_t term = 0; term < tile->terms; term += WIDENED_TURNED) {
-                int64_t terms = cpu_min(WIDENED_TURNED, tile->terms - term);
-                const float *w =
-                    cpu_weight_tile(product->w, tile->column + column, columns, tile->term + term, terms, wide, &ld);
-                kernel->pack_turned(w, ld, terms, columns, scratch + term * width);
-            }
-        }
+    int64_t ld = product->w->cols;
+    const uint16_t *stored = cpu_weight_bf16(product->w, panel->column, panel->columns, panel->term);
+    if (stored) {
+        kernel->pack_bf16_turned(stored, ld, panel->terms, panel->columns, target);
         return;
     }
-    for (int64_t term = 0; term < tile->terms; term += WIDENED_TERMS) {
-        int64_t terms = cpu_min(WIDENED_TERMS, tile->terms - term);
-        const float *w = cpu_weight_tile(product->w, tile->term + term, terms, tile->column, tile->columns, wide, &ld);
-        for (int64_t column = 0; column < tile->columns; column += width)
-            kernel->pack(w + column, ld, terms, cpu_min(width, tile->columns - column),
-                         scratch + column * tile->terms + term * width);
+    for (int64_t term = 0; term < panel->terms; term += WIDENED_TURNED) {
+        int64_t terms = cpu_min(WIDENED_TURNED, panel->terms - term);
+        const float *w =
+            cpu_weight_tile(product->w, panel->column, panel->columns, panel->term + term, terms, wide, &ld);
+        kernel->pack_turned(w, ld, terms, panel->columns, target + term * kernel->width);
+    }
+}
+
+/* Some terms of all columns of a tile of a matrix stored as [terms][columns]; target is where they begin in the first
+ * panel. */
+static void terms_pack(const struct product *product, const struct tile *tile, int64_t term, int64_t terms, float *wide,
+                       float *target) {
+    const struct panel_kernel *kernel = product->kernel;
+    int64_t width = kernel->width, ld = product->w->cols;
+    const uint16_t *stored = cpu_weight_bf16(product->w, tile->term + term, terms, tile->column);
+    const float *w = NULL;
+    if (!stored) w = cpu_weight_tile(product->w, tile->term + term, terms, tile->column, tile->columns, wide, &ld);
+    for (int64_t column = 0; column < tile->columns; column += width) {
+        int64_t columns = cpu_min(width, tile->columns - column);
+        float *panel = target + column * tile->terms;
+        if (stored)
+            kernel->pack_bf16(stored + column, ld, terms, columns, panel);
+        else
+            kernel->pack(w + column, ld, terms, columns, panel);
+    }
+}
+
+/* Packs a tile of the matrix into panels, one after another in scratch; what is widened on the way lies behind them. */
+static void tile_pack(const struct product *product, const struct grid *grid, const struct tile *tile, float *scratch) {
+    int64_t width = product->kernel->width;
+    float *wide = scratch + PANELS_MAX;
+    if (!grid->turned) {
+        for (int64_t term = 0; term < tile->terms; term += WIDENED_TERMS)
+            terms_pack(product, tile, term, cpu_min(WIDENED_TERMS, tile->terms - term), wide, scratch + term * width);
+        return;
+    }
+    for (int64_t column = 0; column < tile->columns; column += width) {
+        struct tile panel = {tile->column + column, cpu_min(width, tile->columns - column), tile->term, tile->terms};
+        panel_pack_turned(product, &panel, wide, scratch + column * tile->terms);
     }
 }
 

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cpu_panel.h"
+#include "cpu_vector.h"
 
 enum { AHEAD_TERMS = 8 /* between two requests for memory */ };
 

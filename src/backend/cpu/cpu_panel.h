@@ -31,6 +31,9 @@ struct panel_kernel {
     void (*pack)(const float *source, int64_t ld, int64_t terms, int64_t columns, float *panel);
     /* The same from source [columns][terms], rows ld apart. */
     void (*pack_turned)(const float *source, int64_t ld, int64_t terms, int64_t columns, float *panel);
+    /* Both from bf16, widened on the way. */
+    void (*pack_bf16)(const uint16_t *source, int64_t ld, int64_t terms, int64_t columns, float *panel);
+    void (*pack_bf16_turned)(const uint16_t *source, int64_t ld, int64_t terms, int64_t columns, float *panel);
 };
 
 /* Those that this processor can run, best first, NULL at the end: empty where only BLAS is fast. */

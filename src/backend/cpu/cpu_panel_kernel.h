@@ -13,6 +13,8 @@ enum { LOCAL(WIDTH) = 2 * LANES, LOCAL(STAGES) = LANES == 16 ? 4 : 3 /* squares 
 typedef float LOCAL(lanes) __attribute__((vector_size(4 * LANES)));
 typedef float LOCAL(lanes_anywhere) __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int32_t LOCAL(lane_index) __attribute__((vector_size(4 * LANES)));
+typedef uint32_t LOCAL(lane_bits) __attribute__((vector_size(4 * LANES)));
+typedef uint16_t LOCAL(halves_anywhere) __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
 
 #define LOAD(pointer)         (*(const LOCAL(lanes_anywhere) *)(pointer))
 #define STORE(pointer, value) (*(LOCAL(lanes_anywhere) *)(pointer) = (value))
@@ -91,27 +93,52 @@ TARGET static void LOCAL(multiply)(const struct panel_strip *p) {
 
 /* ---- packing ---- */
 
-TARGET static void LOCAL(pack)(const float *source, int64_t ld, int64_t terms, int64_t columns, float *panel) {
-    for (int64_t term = 0; term < terms; term++, source += ld, panel += LOCAL(WIDTH)) {
+/* LANES values that begin `index` elements into a matrix of floats or, for `half`, of bf16. */
+TARGET __attribute__((always_inline)) static inline LOCAL(lanes)
+    LOCAL(load)(const void *source, int64_t index, const bool half) {
+    if (!half) return LOAD((const float *)source + index);
+    LOCAL(halves_anywhere) stored = *(const LOCAL(halves_anywhere) *)((const uint16_t *)source + index);
+    return (LOCAL(lanes))(__builtin_convertvector(stored, LOCAL(lane_bits)) << 16);
+}
+
+TARGET __attribute__((always_inline)) static inline float LOCAL(load_one)(const void *source, int64_t index,
+                                                                          const bool half) {
+    if (!half) return ((const float *)source)[index];
+    return cpu_float_of_bits((uint32_t)((const uint16_t *)source)[index] << 16);
+}
+
+TARGET __attribute__((always_inline)) static inline void
+LOCAL(pack_any)(const void *source, int64_t ld, int64_t terms, int64_t columns, float *panel, const bool half) {
+    for (int64_t term = 0; term < terms; term++, panel += LOCAL(WIDTH)) {
         if (columns == LOCAL(WIDTH)) {
-            STORE(panel, LOAD(source));
-            STORE(panel + LANES, LOAD(source + LANES));
+            STORE(panel, LOCAL(load)(source, term * ld, half));
+            STORE(panel + LANES, LOCAL(load)(source, term * ld + LANES, half));
             continue;
         }
         for (int64_t j = 0; j < LOCAL(WIDTH); j++)
-            panel[j] = j < columns ? source[j] : 0;
+            panel[j] = j < columns ? LOCAL(load_one)(source, term * ld + j, half) : 0;
     }
 }
 
-/* LANES terms of LANES columns: a square turned in registers, by swapping squares of side 1, 2, 4 … across the
- * diagonal. swap[j] are the lanes that rows 2^j apart get, counted through both of them: first the upper row, then the
- * lower. */
-TARGET __attribute__((always_inline)) static inline void
-LOCAL(square_turned)(const LOCAL(lane_index) swap[][2], const float *source, int64_t ld, float *panel) {
+TARGET static void LOCAL(pack)(const float *source, int64_t ld, int64_t terms, int64_t columns, float *panel) {
+    LOCAL(pack_any)(source, ld, terms, columns, panel, false);
+}
+
+TARGET static void LOCAL(pack_bf16)(const uint16_t *source, int64_t ld, int64_t terms, int64_t columns, float *panel) {
+    LOCAL(pack_any)(source, ld, terms, columns, panel, true);
+}
+
+/* LANES terms of LANES columns from `first` on: a square turned in registers, by swapping squares of side 1, 2, 4 …
+ * across the diagonal. swap[j] are the lanes that rows 2^j apart get, counted through both of them: first the upper
+ * row, then the lower. */
+TARGET __attribute__((always_inline)) static inline void LOCAL(square_turned)(const LOCAL(lane_index) swap[][2],
+                                                                              const void *source, int64_t first,
+                                                                              int64_t ld, float *panel,
+                                                                              const bool half) {
     LOCAL(lanes) row[LANES];
 #pragma GCC unroll 16
     for (int i = 0; i < LANES; i++)
-        row[i] = LOAD(source + i * ld);
+        row[i] = LOCAL(load)(source, first + i * ld, half);
 #pragma GCC unroll 4
     for (int j = 0; j < LOCAL(STAGES); j++)
 #pragma GCC unroll 16
@@ -126,7 +153,8 @@ LOCAL(square_turned)(const LOCAL(lane_index) swap[][2], const float *source, int
         STORE(panel + i * LOCAL(WIDTH), row[i]);
 }
 
-TARGET static void LOCAL(pack_turned)(const float *source, int64_t ld, int64_t terms, int64_t columns, float *panel) {
+TARGET __attribute__((always_inline)) static inline void
+LOCAL(pack_any_turned)(const void *source, int64_t ld, int64_t terms, int64_t columns, float *panel, const bool half) {
     int64_t whole_terms = terms / LANES * LANES, whole_columns = columns / LANES * LANES;
     LOCAL(lane_index) swap[LOCAL(STAGES)][2];
     for (int j = 0; j < LOCAL(STAGES); j++)
@@ -136,10 +164,19 @@ TARGET static void LOCAL(pack_turned)(const float *source, int64_t ld, int64_t t
         }
     for (int64_t term = 0; term < whole_terms; term += LANES)
         for (int64_t column = 0; column < whole_columns; column += LANES)
-            LOCAL(square_turned)(swap, source + column * ld + term, ld, panel + term * LOCAL(WIDTH) + column);
+            LOCAL(square_turned)(swap, source, column * ld + term, ld, panel + term * LOCAL(WIDTH) + column, half);
     for (int64_t term = 0; term < terms; term++)
         for (int64_t j = term < whole_terms ? whole_columns : 0; j < LOCAL(WIDTH); j++)
-            panel[term * LOCAL(WIDTH) + j] = j < columns ? source[j * ld + term] : 0;
+            panel[term * LOCAL(WIDTH) + j] = j < columns ? LOCAL(load_one)(source, j * ld + term, half) : 0;
+}
+
+TARGET static void LOCAL(pack_turned)(const float *source, int64_t ld, int64_t terms, int64_t columns, float *panel) {
+    LOCAL(pack_any_turned)(source, ld, terms, columns, panel, false);
+}
+
+TARGET static void LOCAL(pack_bf16_turned)(const uint16_t *source, int64_t ld, int64_t terms, int64_t columns,
+                                           float *panel) {
+    LOCAL(pack_any_turned)(source, ld, terms, columns, panel, true);
 }
 
 static const struct panel_kernel LOCAL(panel_kernel) = {
@@ -150,6 +187,8 @@ static const struct panel_kernel LOCAL(panel_kernel) = {
     .multiply = LOCAL(multiply),
     .pack = LOCAL(pack),
     .pack_turned = LOCAL(pack_turned),
+    .pack_bf16 = LOCAL(pack_bf16),
+    .pack_bf16_turned = LOCAL(pack_bf16_turned),
 };
 
 #undef JOIN_

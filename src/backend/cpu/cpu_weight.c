@@ -61,6 +61,19 @@ const char *cpu_weight_stored(const struct weight *weight, int64_t row, int64_t 
     return (const char *)part->data + (row * weight->cols + col) * *size;
 }
 
+const uint16_t *cpu_weight_bf16(const struct weight *weight, int64_t row, int64_t rows, int64_t col) {
+    if (weight->own) return NULL;
+    int64_t part_begin = 0;
+    for (int32_t i = 0; i < weight->n_parts; i++) {
+        const struct host_tensor *part = &weight->parts[i];
+        bool inside = row >= part_begin && row + rows <= part_begin + part->rows;
+        bool usable = part->type == TENSOR_BF16 && (uintptr_t)part->data % sizeof(uint16_t) == 0;
+        if (inside) return usable ? (const uint16_t *)part->data + (row - part_begin) * weight->cols + col : NULL;
+        part_begin += part->rows;
+    }
+    return NULL;
+}
+
 enum lvs_status cpu_weight_create(struct device *device, const struct host_tensor *parts, int32_t n_parts,
                                   struct weight **out, struct lvs_error *err) {
     assert(n_parts > 0);
