@@ -78,6 +78,26 @@ __device__ __forceinline__ void fold_sum(const struct pending_fold &fold, int64_
     }
 }
 
+/* What backward reads and writes, on warpgroup products or not. */
+struct backward_arrays {
+    const bf16 *qkv, *dout;
+    const float *lse, *delta; /* [n_rows][n_heads] */
+    bf16 *dqkv;               /* dQ is written here */
+    bf16 *dk, *dv;            /* [n_rows][n_heads][head_size], before folding */
+};
+
+/* lse (in units of log2) and delta of 64 queries; beyond the sequence the weights vanish. */
+__device__ __forceinline__ void query_sums_load(const struct attention_map &map, const struct backward_arrays &arrays,
+                                                int64_t row, int32_t head, int32_t first, float *room) {
+    int i = static_cast<int>(threadIdx.x) % FLASH_TILE;
+    bool exists = first + i < map.context;
+    int64_t at = (row + first + i) * map.n_heads + head;
+    if (threadIdx.x < FLASH_TILE)
+        room[i] = exists ? arrays.lse[at] * LOG2_E : INFINITY;
+    else
+        room[FLASH_TILE + i] = exists ? arrays.delta[at] : 0.0f;
+}
+
 /* ---- entry points ---- */
 void attention_forward_flash(struct device *device, const struct attention_map *map, const void *qkv, void *out,
                              float *lse);
@@ -89,13 +109,6 @@ static inline bool attention_is_hopper(const struct device *device, const struct
 }
 void attention_forward_hopper(struct device *device, const struct attention_map *map, const void *qkv, void *out,
                               float *lse);
-/* What backward reads and writes, on warpgroup products or not. */
-struct backward_arrays {
-    const bf16 *qkv, *dout;
-    const float *lse, *delta; /* [n_rows][n_heads] */
-    bf16 *dqkv;               /* dQ is written here */
-    bf16 *dk, *dv;            /* [n_rows][n_heads][head_size], before folding */
-};
 void attention_backward_hopper(struct device *device, const struct attention_map *map,
                                const struct backward_arrays *arrays);
 void attention_forward_generic(struct device *device, const struct attention_map *map, const void *qkv, void *out,

@@ -84,18 +84,6 @@ template <int HEAD> __device__ __forceinline__ void fragments_load(uint32_t tile
         matrix_load(out[step], fragment_a<HEAD>(tile, row, step));
 }
 
-/* lse (in units of log2) and delta of 64 queries; beyond the sequence the weights vanish. */
-__device__ __forceinline__ void query_sums_load(const struct attention_map &map, const struct backward_arrays &arrays,
-                                                int64_t row, int32_t head, int32_t first, float *room) {
-    int i = static_cast<int>(threadIdx.x) % FLASH_TILE;
-    bool exists = first + i < map.context;
-    int64_t at = (row + first + i) * map.n_heads + head;
-    if (threadIdx.x < FLASH_TILE)
-        room[i] = exists ? arrays.lse[at] * LOG2_E : INFINITY;
-    else
-        room[FLASH_TILE + i] = exists ? arrays.delta[at] : 0.0f;
-}
-
 /* Rows g and g+8 of a 16 × HEAD sum, bf16, `ld` elements apart. */
 template <int HEAD>
 __device__ __forceinline__ void sum_store(const float sum[HEAD / 8][4], float factor, bf16 *target, int64_t ld,

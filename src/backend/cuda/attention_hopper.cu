@@ -180,18 +180,6 @@ __device__ __forceinline__ backward_place place_make(const struct attention_map 
     return place;
 }
 
-/* lse (in units of log2) and delta of 64 queries; beyond the sequence the weights vanish. */
-__device__ __forceinline__ void query_sums_load(const struct attention_map &map, const struct backward_arrays &arrays,
-                                                int64_t row, int32_t head, int32_t first, float *room) {
-    int i = static_cast<int>(threadIdx.x) % FLASH_TILE;
-    bool exists = first + i < map.context;
-    int64_t at = (row + first + i) * map.n_heads + head;
-    if (threadIdx.x < FLASH_TILE)
-        room[i] = exists ? arrays.lse[at] * LOG2_E : INFINITY;
-    else
-        room[FLASH_TILE + i] = exists ? arrays.delta[at] : 0.0f;
-}
-
 __device__ __forceinline__ void queries_load(const struct attention_map &map, const backward_place &place,
                                              int32_t first, uint32_t target) {
     tile_load<HEAD>(target, place.queries + static_cast<int64_t>(first) * map.width, map.width, map.context - first);
