@@ -80,10 +80,12 @@ static bool waits_for_next(const char *line, size_t length) {
 /* The lines that waited for line number `next`. */
 static enum lvs_status scan_held(struct scan *scan, int64_t next, struct lvs_error *err) {
     const char *line = scan->held.text;
+    size_t left = scan->held.length;
     for (int64_t number = next - scan->n_held; number < next; number++) {
-        size_t length = strcspn(line, "\n");
+        size_t length = (size_t)((const char *)memchr(line, '\n', left) - line);
         LVS_TRY(scan_event(scan, line, length, number, err));
         line += length + 1;
+        left -= length + 1;
     }
     strbuf_clear(&scan->held);
     scan->n_held = 0;
