@@ -131,6 +131,7 @@ static void assign(struct coordinator *c, int32_t worker) {
     struct worker_state *state = &c->workers[worker];
     int32_t first = take_first(c, worker), limit = pack_limit(c, first);
     state->n_assigned = 0;
+    state->assignment_failed = false;
     give(c, first, worker);
     while (c->n_queue > 0 && state->n_assigned < limit &&
            pack_together(coordinator_at(c, first), coordinator_at(c, c->queue[0].row)))
@@ -329,10 +330,13 @@ static bool all_fail(const struct coordinator *c) {
 }
 
 /* A worker whose trials die again and again, while others succeed, gets no more. When nothing ever succeeded and all
- * workers fail, over several trials, the cause is none of theirs and the rest would fail too. */
+ * workers fail, over several assignments, the cause is none of theirs and the rest would fail too. A pack dies of one
+ * cause and counts once. */
 static void note_health(struct coordinator *c, int32_t worker, int32_t row, bool failed) {
     struct worker_state *state = &c->workers[worker];
     const struct trial_state *trial = coordinator_at(c, row);
+    if (failed && state->assignment_failed) return;
+    state->assignment_failed |= failed;
     state->failures_in_row = failed ? state->failures_in_row + 1 : 0;
     if (!failed) c->any_success = true;
     int32_t allowed = c->options.quarantine_after;

@@ -25,6 +25,7 @@ enum worker_phase { WORKER_ABSENT, WORKER_IDLE, WORKER_BUSY, WORKER_GONE };
 struct worker_state {
     enum worker_phase phase;
     int32_t n_assigned, n_open, failures_in_row;
+    bool assignment_failed;           /* its present assignment counts in failures_in_row already */
     int32_t assigned[ASSIGNMENT_MAX]; /* as sent */
     bool open[ASSIGNMENT_MAX];        /* no record yet */
 };

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <cmocka.h>
 
@@ -206,6 +207,51 @@ static void test_gives_up_when_all_fail(void **state) {
     simulation_free(&s);
 }
 
+static bool handle(struct coordinator *c, const struct coordinator_event *event, struct coordinator_action *assigned) {
+    const struct coordinator_action *actions;
+    int32_t n;
+    struct lvs_error err = {0};
+    assert_int_equal(coordinator_handle(c, event, &actions, &n, &err), LVS_OK);
+    bool gave_up = false;
+    for (int32_t i = 0; i < n; i++) {
+        if (actions[i].kind == ACTION_ASSIGN) *assigned = actions[i];
+        gave_up |= actions[i].kind == ACTION_GIVE_UP;
+    }
+    return gave_up;
+}
+
+/* A pack of eight that dies of one cause is one failure of its worker: the sweep goes on, and all are tried again. */
+static void test_a_pack_fails_once(void **state) {
+    (void)state;
+    struct synthetic_grid grid = {.points = {8}, .price = 10};
+    struct planner planner = synthetic_planner(&grid);
+    struct coordinator_options options = {
+        .n_stages = 1, .n_workers = 1, .retries = 1, .quarantine_after = 3, .pack = 8};
+    struct coordinator *c = simulation_coordinator_with(&planner, &options);
+    struct coordinator_action pack = {0};
+    assert_false(handle(c, &(struct coordinator_event){.kind = EVENT_START}, &pack));
+    for (int attempt = 1; attempt <= 2; attempt++) {
+        assert_false(handle(c, &(struct coordinator_event){.kind = EVENT_WORKER_READY}, &pack));
+        assert_int_equal(pack.n_trials, 8);
+        assert_int_equal(pack.attempt, attempt);
+        int32_t rows[8];
+        memcpy(rows, pack.trials, sizeof rows);
+        for (int i = 0; i < 8; i++) {
+            struct record record;
+            record_init(&record, coordinator_trial(c, rows[i]));
+            record.status = attempt == 1 ? TRIAL_FAILED : TRIAL_DONE;
+            assert_false(handle(
+                c, &(struct coordinator_event){.kind = EVENT_RECORD, .transient = attempt == 1, .record = &record},
+                &pack));
+        }
+    }
+    handle(c, &(struct coordinator_event){.kind = EVENT_WORKER_READY}, &pack);
+    assert_true(coordinator_finished(c));
+    for (int32_t i = 0; i < 8; i++)
+        assert_int_equal(coordinator_record(c, i)->status, TRIAL_DONE);
+    coordinator_destroy(c);
+}
+
 /* Lost steps are charged when asked for, and the budget still holds. */
 static void test_lost_steps_are_charged(void **state) {
     (void)state;
@@ -283,6 +329,7 @@ int main(void) {
         cmocka_unit_test(test_changed_grid_keeps_charges),
         cmocka_unit_test(test_retries_go_elsewhere),
         cmocka_unit_test(test_gives_up_when_all_fail),
+        cmocka_unit_test(test_a_pack_fails_once),
         cmocka_unit_test(test_lost_steps_are_charged),
         cmocka_unit_test(test_random_histories),
         cmocka_unit_test(test_rate),
