@@ -74,7 +74,9 @@ static enum lvs_status find(const char *name, char path[LVS_PATH_MAX], char fold
     snprintf(file, sizeof file, "%.250s.ini", name);
     for (int32_t i = 0; i < n && !strchr(name, '/'); i++) {
         if (file_join(path, places[i], file, err) != LVS_OK || !file_exists(path)) continue;
-        if (!realpath(places[i], folder)) lvs_copy(folder, LVS_PATH_MAX, places[i]);
+        char *whole = realpath(places[i], NULL);
+        lvs_copy(folder, LVS_PATH_MAX, whole ? whole : places[i]);
+        free(whole);
         return LVS_OK;
     }
     return refuse(name, places, n, err);
@@ -83,7 +85,7 @@ static enum lvs_status find(const char *name, char path[LVS_PATH_MAX], char fold
 /* "file = X" where X lies beside the preset: its absolute path. `prefix` is what the value begins with. */
 static bool add_absolute(const char *line, size_t length, const char *key, const char *prefix, const char *folder,
                          struct strbuf *out) {
-    char value[LVS_PATH_MAX], path[LVS_PATH_MAX], whole[LVS_PATH_MAX];
+    char value[LVS_PATH_MAX], path[LVS_PATH_MAX], *whole;
     struct lvs_error ignored;
     size_t at = strlen(key);
     if (length <= at || strncmp(line, key, at) != 0) return false;
@@ -96,9 +98,10 @@ static bool add_absolute(const char *line, size_t length, const char *key, const
     size_t end = at + strcspn(line + at, prefix[0] ? " ;#:\n" : " ;#\n");
     snprintf(value, sizeof value, "%.*s", (int)(end - at), line + at);
     if (!value[0] || strncmp(value, "hf:", 3) == 0) return false;
-    if (file_resolve(path, folder, value, &ignored) != LVS_OK || !realpath(path, whole)) return false;
+    if (file_resolve(path, folder, value, &ignored) != LVS_OK || !(whole = realpath(path, NULL))) return false;
     strbuf_add_bytes(out, line, at);
     strbuf_add(out, whole);
+    free(whole);
     strbuf_add_bytes(out, line + end, length - end);
     return true;
 }

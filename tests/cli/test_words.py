@@ -58,8 +58,11 @@ if shutil.which("man"):
         file.flush()
         done = subprocess.run(["man", "--warnings", "-l", file.name], text=True, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, env=dict(harness.ENVIRONMENT, MANWIDTH="80"))
-        assert done.returncode == 0 and "EXIT STATUS" in done.stdout, done.stderr
-        assert "warning" not in done.stderr, done.stderr
-        assert max(map(len, re.sub(".\b", "", done.stdout).splitlines())) <= 80, "the manual page fits 80 columns"
+        if "minimized" in done.stdout:
+            print("skipped: this system's man only says that manual pages were left out")
+        else:
+            assert done.returncode == 0 and "EXIT STATUS" in done.stdout, done.stderr
+            assert "warning" not in done.stderr, done.stderr
+            assert max(map(len, re.sub(".\b", "", done.stdout).splitlines())) <= 80, "the manual page fits 80 columns"
 assert "bash or zsh" in harness.run(0, "completion", "fish", expect=2).stderr
 print(f"{len(names)} subcommands, {checked} options in help, manual and completion are accepted")
