@@ -33,7 +33,8 @@ static enum lvs_status set_one(const char *set, struct settings *settings, struc
     const char *equals = strchr(set, '=');
     char name[64];
     if (strncmp(set, "evaluate.", 9) != 0 || !equals || equals - set - 9 >= (ptrdiff_t)sizeof name)
-        return lvs_fail(err, LVS_USAGE, "--set %s: only [evaluate] keys, as in --set evaluate.samples=32", set);
+        return lvs_fail(err, LVS_USAGE,
+                        "--set %s: only [evaluate] keys, as in --set evaluate.samples=32, and budget.flops", set);
     snprintf(name, sizeof name, "%.*s", (int)(equals - set - 9), set + 9);
     const struct config_key *key = config_key_find_setting(name);
     if (!key || strcmp(config_key_section(key), "evaluate") != 0)
@@ -42,6 +43,11 @@ static enum lvs_status set_one(const char *set, struct settings *settings, struc
         return lvs_fail(err, LVS_USAGE, "--set %s: one value; run lvsweep evaluate once for each", set);
     if (settings_set(settings, key, equals + 1, err) != LVS_OK) return lvs_error_prefix(err, "--set %s", set);
     return LVS_OK;
+}
+
+/* An evaluation may need more than its sweep left. */
+static bool is_budget(const char *set) {
+    return strncmp(set, "budget.flops=", 13) == 0;
 }
 
 static bool is_given(const struct cli_sets *sets, const char *key) {
@@ -53,7 +59,7 @@ static bool is_given(const struct cli_sets *sets, const char *key) {
 static enum lvs_status change_settings(const struct evaluation_request *request, struct settings *settings,
                                        struct lvs_error *err) {
     for (int32_t i = 0; i < request->sets->n; i++)
-        LVS_TRY(set_one(request->sets->items[i], settings, err));
+        if (!is_budget(request->sets->items[i])) LVS_TRY(set_one(request->sets->items[i], settings, err));
     if (!is_given(request->sets, "evaluate.baselines")) settings->baselines = 0;
     return LVS_OK;
 }
@@ -184,8 +190,7 @@ static enum lvs_status check_evaluation(const struct evaluation_request *request
         return lvs_fail(
             err, LVS_BUDGET,
             "%s: the budget has no room for this evaluation ([budget] count = training+evaluation). Evaluate fewer "
-            "series or samples; or raise [budget] flops in the INI, run the sweep again (it takes up what "
-            "was cut), then evaluate",
+            "series or samples, or give it more with --set budget.flops=…",
             request->output);
     if (run->n_train > 0)
         return lvs_fail(err, LVS_USAGE,
@@ -229,12 +234,15 @@ static enum lvs_status prepare(const struct evaluation_request *request, const s
 
 static enum lvs_status open_and_prepare(const struct evaluation_request *request, char ini[LVS_PATH_MAX],
                                         struct lvs_error *err) {
-    const struct cli_sets none = {0};
+    struct cli_sets budget = {0};
     struct config *config = NULL;
     struct results known;
     LVS_TRY(results_read(request->output, &known, err));
-    enum lvs_status status = cli_stored_config(&known, &none, &config, err);
+    for (int32_t i = 0; i < request->sets->n; i++)
+        if (is_budget(request->sets->items[i])) cli_sets_add(&budget, request->sets->items[i]);
+    enum lvs_status status = cli_stored_config(&known, &budget, &config, err);
     if (status == LVS_OK) status = prepare(request, &known, config, ini, err);
+    free(budget.items);
     config_destroy(config);
     results_free(&known);
     return status;
@@ -282,6 +290,8 @@ const struct command command_evaluate = {
             "The sweep must be finished. The row belongs to a stage `evaluate` (then\n"
             "evaluate2, ...) of the same results.h5; what was measured before stays.\n"
             "Asking for the same again does nothing. Keys that would change the training\n"
-            "are refused. The INI that was run is left as DIR/evaluate.ini.\n" INI_FILE ".\n",
+            "are refused. The INI that was run is left as DIR/" INI_FILE ".\n"
+            "What the evaluation costs must fit the budget; --set budget.flops=1.2e17 gives\n"
+            "it more.\n",
     .run = run,
 };

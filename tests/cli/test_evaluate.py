@@ -1,4 +1,6 @@
 """lvsweep evaluate: a further evaluation of a finished trial, without training and without harm to the sweep."""
+import json
+
 import harness
 
 
@@ -49,6 +51,16 @@ try:
     assert len(harness.table(output)) == len(before) + 2
     assert harness.run(0, "best", output).stdout == best
     assert "no problem found" in harness.run(0, "check", output).stdout
+
+    # A budget with no room for it, and more budget.
+    counted = where / "counted.lvsweep"
+    sets += ["--set", "budget.count=training+evaluation", "--set", "stage.search.rank=8"]
+    planned = json.loads(harness.run(0, "plan", ini, *sets, "--output", counted, "--json").stdout)["trials"][-1]["flops_total"]
+    harness.run(0, ini, *sets, "--output", counted, "--set", f"budget.flops={planned:.0f}")
+    many = ["--set", "evaluate.samples=64", *more[2:]]
+    assert "no room" in evaluate(counted, *many, expect=4)
+    evaluate(counted, *many, "--set", f"budget.flops={10 * planned:.0f}")
+    assert harness.table(counted)[-1]["samples"] == "64"
 
     # Refusals.
     for words, code, cause in [((output, "--set", "train.batch=2"), 2, "only [evaluate] keys"),
