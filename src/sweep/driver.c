@@ -59,6 +59,12 @@ static enum lvs_status take_baseline(struct driver *driver, const struct message
     return driver_note(driver, &event, err);
 }
 
+/* The trials of a pack share their worker's time: it is the worker that is measured. */
+static void worker_rests(struct driver *driver, int32_t worker) {
+    if (driver->busy_since[worker] > 0) driver->busy_seconds += clock_now() - driver->busy_since[worker];
+    driver->busy_since[worker] = 0;
+}
+
 static enum lvs_status take_record(struct driver *driver, int32_t worker, const struct message *message,
                                    struct lvs_error *err) {
     struct record_message came;
@@ -81,6 +87,7 @@ static enum lvs_status take_refusal(struct driver *driver, int32_t worker, const
     struct lvs_error why;
     error_unpack(message->payload, message->length, &why);
     driver->is_lost[worker] = true;
+    worker_rests(driver, worker);
     if (!driver->has_hello[worker]) {
         *err = why;
         return why.status;
@@ -100,6 +107,7 @@ static enum lvs_status take_message(struct driver *driver, const struct message 
     case MESSAGE_HELLO:
         return take_hello(driver, worker, message, err);
     case MESSAGE_READY:
+        worker_rests(driver, worker);
         return handle(driver, &ready, err);
     case MESSAGE_PROGRESS:
         if (message->length == sizeof *driver->progress)
@@ -233,6 +241,8 @@ enum lvs_status driver_loop(struct driver *driver, struct lvs_error *err) {
             return status;
         }
     }
+    for (int32_t worker = 0; worker < driver->n_workers; worker++)
+        worker_rests(driver, worker);
     progress_line(driver, true);
     check_ledgers(driver);
     return journal_flush(driver->journal, err);

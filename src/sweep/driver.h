@@ -24,12 +24,14 @@ struct driver {
     int32_t n_inbox, inbox_capacity;
     struct outgoing *outgoing;
     int32_t n_outgoing, outgoing_capacity;
-    struct worker_hello *hellos;                   /* [n_workers] */
-    bool *has_hello, *is_lost;                     /* [n_workers] */
-    struct progress *progress;                     /* [n_workers] last words */
-    double started, published, told, busy_seconds; /* told: progress was journaled */
-    double publish_seconds;                        /* that the last publication took */
-    double deadline;                               /* seconds since 1970 at which the sweep stops itself, resumable */
+    struct worker_hello *hellos;     /* [n_workers] */
+    bool *has_hello, *is_lost;       /* [n_workers] */
+    struct progress *progress;       /* [n_workers] last words */
+    double started, published, told; /* told: progress was journaled */
+    double *busy_since;              /* [n_workers] when its assignment went out; 0 = it has none */
+    double busy_seconds;             /* of all workers with an assignment, those that ended */
+    double publish_seconds;          /* that the last publication took */
+    double deadline;                 /* seconds since 1970 at which the sweep stops itself, resumable */
     int32_t n_retries, n_settled;
     bool gave_up;           /* nothing succeeded anywhere */
     bool stopping, changed; /* changed: something to publish */

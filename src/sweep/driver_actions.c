@@ -78,6 +78,7 @@ static enum lvs_status queue_assignment(struct driver *driver, const struct coor
         driver->outgoing = lvs_realloc(driver->outgoing, (size_t)driver->outgoing_capacity * sizeof *driver->outgoing);
     }
     driver->outgoing[driver->n_outgoing++] = (struct outgoing){.worker = action->worker, .assignment = assignment};
+    driver->busy_since[action->worker] = clock_now();
     for (int32_t i = 0; i < action->n_trials; i++) {
         struct journal_event event = journal_event_make(JOURNAL_ASSIGNED);
         event.index = action->trials[i];
@@ -103,7 +104,6 @@ static enum lvs_status note_settled(struct driver *driver, const struct coordina
     settle.lost = action->lost;
     LVS_TRY(driver_note(driver, &settle, err));
     driver->n_settled++;
-    if (record.seconds > 0) driver->busy_seconds += record.seconds;
     progress_settled(driver, coordinator_trial(driver->coordinator, action->trial), &record);
     return LVS_OK;
 }

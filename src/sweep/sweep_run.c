@@ -243,6 +243,7 @@ static void driver_free(struct driver *driver) {
     free(driver->has_hello);
     free(driver->is_lost);
     free(driver->progress);
+    free(driver->busy_since);
 }
 
 static double modified(const char *output, const char *name) {
@@ -315,6 +316,7 @@ static enum lvs_status run_as_coordinator(const struct sweep_options *options, s
         driver.has_hello = lvs_calloc((size_t)driver.n_workers, sizeof *driver.has_hello);
         driver.is_lost = lvs_calloc((size_t)driver.n_workers, sizeof *driver.is_lost);
         driver.progress = lvs_calloc((size_t)driver.n_workers, sizeof *driver.progress);
+        driver.busy_since = lvs_calloc((size_t)driver.n_workers, sizeof *driver.busy_since);
         status = drive(&driver, options, &prepared, index, count, &publish, err);
         int32_t told = publish;
         tell_workers(MESSAGE_END, &told, sizeof told, &(struct lvs_error){0});

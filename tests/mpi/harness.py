@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -48,6 +49,9 @@ def run(ranks, *arguments, expect=0, environment=None, timeout=300):
     if expect is not None and done.returncode != expect:
         sys.exit(f"{arguments} on {ranks} ranks ended with {done.returncode}, not {expect}\n"
                  f"--- stdout\n{done.stdout}\n--- stderr\n{done.stderr}")
+    busy = re.search(r"(\d+) % busy", done.stdout)
+    if busy and int(busy[1]) > 100:
+        sys.exit(f"{arguments}: workers cannot be busy {busy[1]} % of the time")
     return done
 
 
