@@ -36,26 +36,14 @@ static float *adapter_grads(const struct lora_pass *pass, int32_t slot) {
     return pass->adapters->grads + pass->layout->adapter[slot] * pass->adapters->stride;
 }
 
-/* c [m][n_out] = alpha · a [m][k] · b [k][ldb], b padded to whole lanes. */
-static void project(int64_t m, int64_t n_out, int64_t k, float alpha, const float *a, int64_t lda, const float *b,
-                    int64_t ldb, float *c, int64_t ldc) {
-    cpu_tile_product(&(struct tile_product){.rows = m,
-                                            .columns = n_out,
-                                            .terms = k,
-                                            .a = a,
-                                            .a_row = lda,
-                                            .a_term = 1,
-                                            .b = b,
-                                            .ldb = ldb,
-                                            .c = c,
-                                            .ldc = ldc,
-                                            .scale = alpha,
-                                            .padded = true});
-}
+enum product_kind {
+    PROJECT, /* c = alpha · a · b: to the rank, so b is padded to whole lanes */
+    EXPAND,  /* c += alpha · a · b: from the rank */
+};
 
-/* c [m][n] += alpha · a [m][k] · b [k][n] */
-static void expand(int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda, const float *b,
-                   int64_t ldb, float *c, int64_t ldc) {
+/* a [m][k], b [k][n], c [m][n] */
+static void product(enum product_kind kind, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
+                    const float *b, int64_t ldb, float *c, int64_t ldc) {
     cpu_tile_product(&(struct tile_product){.rows = m,
                                             .columns = n,
                                             .terms = k,
@@ -67,7 +55,8 @@ static void expand(int64_t m, int64_t n, int64_t k, float alpha, const float *a,
                                             .c = c,
                                             .ldc = ldc,
                                             .scale = alpha,
-                                            .accumulate = true});
+                                            .accumulate = kind == EXPAND,
+                                            .padded = kind == PROJECT});
 }
 
 /* c [k][n] += a [m][k]ᵀ · b [m][n] */
@@ -112,7 +101,7 @@ static void a_forward_block(const struct lora_pass *pass, int32_t slot, int32_t 
     float *target = xa + row * pass->width + (int64_t)site_index * site->rank;
     struct dropout dropout = cpu_dropout_make(pass->adapters, layout->adapter[slot], site->site_id);
     if (dropout.probability <= 0) {
-        project(block, site->rank, n_in, 1, x + row * n_in, n_in, at, lanes, target, pass->width);
+        product(PROJECT, block, site->rank, n_in, 1, x + row * n_in, n_in, at, lanes, target, pass->width);
         return;
     }
     for (int64_t begin = 0; begin < block; begin += DROP_ROWS) {
@@ -121,7 +110,8 @@ static void a_forward_block(const struct lora_pass *pass, int32_t slot, int32_t 
             cpu_dropout_apply(&dropout, global - (int64_t)slot * layout->slot_rows, 0, n_in, x + global * n_in,
                               dropped + i * n_in);
         }
-        project(DROP_ROWS, site->rank, n_in, 1, dropped, n_in, at, lanes, target + begin * pass->width, pass->width);
+        product(PROJECT, DROP_ROWS, site->rank, n_in, 1, dropped, n_in, at, lanes, target + begin * pass->width,
+                pass->width);
     }
 }
 
@@ -186,10 +176,10 @@ void cpu_lora_b_forward(struct device *device, const struct pack_layout *layout,
             for (int64_t block = 0; block < blocks; block++) {
                 const struct lora_site *site = &group->site[i % group->n];
                 int64_t slot = i / group->n, row = slot * layout->slot_rows + block * layout->row_block;
-                expand(layout->row_block, site->n_out, rank, adapters->scale[layout->adapter[slot]],
-                       xa + row * pass.width + (i % group->n) * rank, pass.width,
-                       (const float *)(scratch + (size_t)i * matrix), site->n_out,
-                       (float *)y + row * ld_y + site->column, ld_y);
+                product(EXPAND, layout->row_block, site->n_out, rank, adapters->scale[layout->adapter[slot]],
+                        xa + row * pass.width + (i % group->n) * rank, pass.width,
+                        (const float *)(scratch + (size_t)i * matrix), site->n_out,
+                        (float *)y + row * ld_y + site->column, ld_y);
             }
     }
     count_flops(device, &pass, false, 1);
@@ -225,7 +215,7 @@ static void b_backward_block(const struct lora_pass *pass, int32_t slot, int32_t
                              const float *b, const float *dy, int64_t ld_dy, float *t) {
     const struct lora_site *site = &pass->group->site[site_index];
     float scale = pass->adapters->scale[pass->layout->adapter[slot]];
-    project(pass->layout->row_block, site->rank, site->n_out, scale, dy + row * ld_dy + site->column, ld_dy, b,
+    product(PROJECT, pass->layout->row_block, site->rank, site->n_out, scale, dy + row * ld_dy + site->column, ld_dy, b,
             cpu_tile_padded(site->rank), t + row * pass->width + (int64_t)site_index * site->rank, pass->width);
 }
 
@@ -312,12 +302,13 @@ static void a_backward_block(const struct lora_pass *pass, int32_t slot, int64_t
         int64_t n_in = site->n_in;
         struct dropout dropout = cpu_dropout_make(pass->adapters, layout->adapter[slot], site->site_id);
         if (dropout.probability <= 0) {
-            expand(layout->row_block, n_in, site->rank, 1, factors, pass->width, a, n_in, dx + row * n_in, n_in);
+            product(EXPAND, layout->row_block, n_in, site->rank, 1, factors, pass->width, a, n_in, dx + row * n_in,
+                    n_in);
             continue;
         }
         for (int64_t j = 0; j < layout->row_block; j++) {
             memset(part, 0, (size_t)n_in * sizeof *part);
-            expand(1, n_in, site->rank, 1, factors + j * pass->width, pass->width, a, n_in, part, n_in);
+            product(EXPAND, 1, n_in, site->rank, 1, factors + j * pass->width, pass->width, a, n_in, part, n_in);
             cpu_dropout_apply(&dropout, row + j - (int64_t)slot * layout->slot_rows, 0, n_in, part, part);
             cpu_axpy(1, part, dx + (row + j) * n_in, n_in);
         }
