@@ -141,11 +141,10 @@ enum lvs_status pass_set_slots(struct pass *pass, const int32_t *adapter_of_slot
                                struct lvs_error *err);
 const struct pack_layout *pass_layout(const struct pass *pass);
 /* Device arrays the caller fills or reads; all of the pass's own. */
-int32_t *pass_ids(struct pass *pass);             /* [n_rows] */
-int32_t *pass_labels(struct pass *pass);          /* [n_rows] */
-float *pass_label_weight(struct pass *pass);      /* [n_slots] */
-float *pass_row_loss(struct pass *pass);          /* [n_rows] */
-const void *pass_hidden(const struct pass *pass); /* act [n_rows][hidden], after the last norm */
+int32_t *pass_ids(struct pass *pass);        /* [n_rows] */
+int32_t *pass_labels(struct pass *pass);     /* [n_rows] */
+float *pass_label_weight(struct pass *pass); /* [n_slots] */
+float *pass_row_loss(struct pass *pass);     /* [n_rows] */
 
 /* Forward over ids; adapters NULL = the bare model. Enqueues only. */
 void pass_forward(struct pass *pass, const struct adapters *adapters);

@@ -216,8 +216,6 @@ struct field {
 int32_t field_count(void);
 const struct field *field_at(int32_t index);
 const struct field *field_find(const char *name); /* NULL = none */
-const char *field_type_name(int32_t type);        /* "float64", … */
-const char *field_axes_name(int32_t axes);        /* "trial, channel" */
 /* One cell; k is the channel or the stage, 0 otherwise. Not for curves. field_number for every numeric type,
  * field_integer for the integer ones, field_text (appends) for texts. */
 double field_number(const struct field *field, const struct results *results, const struct result_row *row, int32_t k);

@@ -1,5 +1,5 @@
 /* Status codes and error texts: every module returns `enum lvs_status` and writes the words into the caller's box.
- * The codes of the first group are the program's exit codes; library code never exits. */
+ * The codes are the program's exit codes; library code never exits. */
 #pragma once
 
 enum lvs_status {
@@ -12,8 +12,6 @@ enum lvs_status {
     LVS_OUTPUT = 6,        /* output not writable */
     LVS_LAUNCH = 7,        /* launch or environment: MPI, devices, memory */
     LVS_INTERRUPTED = 75,  /* stopped on request, resumable */
-
-    LVS_DIVERGED = 100, /* a loss was not finite: ends a trial, never the program */
 };
 
 /* The caller's box for an error: words for a person, complete with place and way out. */

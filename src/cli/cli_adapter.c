@@ -103,8 +103,9 @@ static enum lvs_status read_settings(struct opened_adapter *adapter, struct lvs_
 
 /* ---- device, model, adapter ---- */
 
-enum lvs_status cli_open_compute(const char *backend, const char *precision, int32_t threads, struct compute *out,
-                                 struct lvs_error *err) {
+/* "auto" is bf16 on cuda and fp32 on the CPU. */
+static enum lvs_status open_compute(const char *backend, const char *precision, int32_t threads, struct compute *out,
+                                    struct lvs_error *err) {
     struct device_options device = {.threads = threads};
     const struct backend *found;
     LVS_TRY(backend_find(backend, &found, err));
@@ -146,7 +147,7 @@ static enum lvs_status open_model(const struct adapter_source *source, struct op
                         "%s: not the model that %s was trained on (its hash is %.8s, not %.8s); give the right one "
                         "with --model",
                         adapter->model_folder, adapter->folder, hash, adapter->info.model_hash);
-    LVS_TRY(cli_open_compute(source->backend, source->precision, source->threads, &adapter->compute, err));
+    LVS_TRY(open_compute(source->backend, source->precision, source->threads, &adapter->compute, err));
     struct model_source weights = {.folder = adapter->model_folder};
     if (tokenizer->text_only) {
         weights.kept_rows = tokenizer->kept;

@@ -35,10 +35,6 @@ enum lvs_status adapter_open(const struct adapter_source *source, struct opened_
 void adapter_close(struct opened_adapter *adapter);
 struct evaluated adapter_evaluated(const struct opened_adapter *adapter);
 
-/* "auto" is bf16 on cuda and fp32 on the CPU. */
-enum lvs_status cli_open_compute(const char *backend, const char *precision, int32_t threads, struct compute *out,
-                                 struct lvs_error *err);
-
 #define VERIFY_TOKENS 32
 /* Logits of a short text at its VERIFY_TOKENS positions: out [VERIFY_TOKENS][model_vocabulary]. adapters may be NULL.
  */

@@ -5,6 +5,15 @@
 #include <ctype.h>
 #include <string.h>
 
+#define OPTION_WORDS_MAX 40
+#define OPTION_WORD_MAX  32
+
+struct option_words {
+    int32_t n;
+    char word[OPTION_WORDS_MAX][OPTION_WORD_MAX]; /* "--output" */
+    bool takes_value[OPTION_WORDS_MAX];           /* a word in capitals follows it in the help text */
+};
+
 static bool is_option_character(char c) {
     return islower((unsigned char)c) || isdigit((unsigned char)c) || c == '-';
 }
@@ -15,7 +24,8 @@ static bool is_listed(const struct option_words *words, const char *option, size
     return false;
 }
 
-void option_words_make(const char *help, struct option_words *out) {
+/* The options that a help text names, in order of first appearance. */
+static void option_words_make(const char *help, struct option_words *out) {
     out->n = 0;
     for (const char *at = help; (at = strstr(at, "--")) != NULL;) {
         size_t length = 2;

@@ -24,8 +24,6 @@ struct safetensors_map {
 /* Parses the header of a mapped file and appends its tensors; `entries` grows by realloc. Names are malloc'd. */
 enum lvs_status safetensors_header_read(const struct safetensors_map *map, struct safetensors_entry **entries,
                                         int32_t *count, struct lvs_error *err);
-/* Bytes of an element; 0 = unknown name. `type` is -1 for what cannot be a weight. */
-int32_t safetensors_type_find(const char *dtype, enum tensor_type *type);
 
 /* ---- tensors ---- */
 

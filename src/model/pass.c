@@ -186,10 +186,6 @@ float *pass_row_loss(struct pass *pass) {
     return pass->row_loss;
 }
 
-const void *pass_hidden(const struct pass *pass) {
-    return pass->hidden;
-}
-
 /* ---- embedding and head, frozen or trained ---- */
 
 /* The trained matrix of slot 0's adapter as a weight; made anew when the adapters move. A view is a few words beside

@@ -26,7 +26,8 @@ static const struct {
     {"C64", 8, -1},
 };
 
-int32_t safetensors_type_find(const char *dtype, enum tensor_type *type) {
+/* Bytes of an element; 0 = unknown name. `type` is -1 for what cannot be a weight. */
+static int32_t type_find(const char *dtype, enum tensor_type *type) {
     for (size_t i = 0; i < sizeof dtypes / sizeof dtypes[0]; i++)
         if (strcmp(dtype, dtypes[i].name) == 0) {
             *type = (enum tensor_type)dtypes[i].type;
@@ -123,7 +124,7 @@ static enum lvs_status read_tensor(const struct header *header, const char *name
     if (json_object_size(object) != 3)
         return tensor_fail(header, name, err, "exactly dtype, shape and data_offsets are allowed");
     const char *dtype = json_string_value(json_object_get(object, "dtype"));
-    int32_t size = dtype ? safetensors_type_find(dtype, &entry->type) : 0;
+    int32_t size = dtype ? type_find(dtype, &entry->type) : 0;
     if (size == 0) return tensor_fail(header, name, err, "\"dtype\" is none of the format's names");
     uint64_t bytes = (uint64_t)size;
     LVS_TRY(read_shape(header, name, json_object_get(object, "shape"), entry, &bytes, err));

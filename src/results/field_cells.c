@@ -87,7 +87,7 @@ const struct field *field_find(const char *name) {
     return NULL;
 }
 
-const char *field_type_name(int32_t type) {
+static const char *field_type_name(int32_t type) {
     static const char *const names[] = {
         [FIELD_F64] = "float64", [FIELD_F32] = "float32", [FIELD_I64] = "int64",
         [FIELD_I32] = "int32",   [FIELD_U8] = "uint8",    [FIELD_TEXT] = "text",
@@ -95,7 +95,7 @@ const char *field_type_name(int32_t type) {
     return names[type];
 }
 
-const char *field_axes_name(int32_t axes) {
+static const char *field_axes_name(int32_t axes) {
     static const char *const names[] = {
         [AXES_TRIAL] = "trial",
         [AXES_TRIAL_CHANNEL] = "trial, channel",

@@ -74,8 +74,6 @@ void trainer_reap(struct trainer_link *link, char *cause, size_t capacity);
 /* What the last trainer logged before it ended, cut at the front to fit; '|' between lines. */
 void trainer_last_lines(char *out, size_t capacity);
 void trainer_kill(struct trainer_link *link, int signal_number);
-/* The trainer's own main loop, in the child. Never returns to the caller's code path but to _exit. */
-int trainer_main(int socket);
 
 /* ---- worker ---- */
 /* Where a worker's messages go: to rank 0 by MPI, or straight into the coordinator's loop on rank 0. */

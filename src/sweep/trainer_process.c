@@ -85,6 +85,9 @@ static void die_with_parent(pid_t parent) {
     if (getppid() != parent) _exit(0); /* it died before the call */
 }
 
+/* The trainer's own main loop, in the child; its result is the exit code. */
+static int trainer_main(int socket);
+
 static void spawn_one(int fd) {
     struct helper_reply reply = {.pid = -1};
     int pair[2];
@@ -365,7 +368,7 @@ static int serve(struct trainer_state *trainer, const struct runner *runner, voi
     return 0;
 }
 
-int trainer_main(int socket) {
+static int trainer_main(int socket) {
     struct trainer_state trainer = {.socket = socket};
     struct lvs_error err = {0};
     struct message message;
