@@ -100,7 +100,8 @@ struct plan {
 enum lvs_status plan_make(const struct config *config, struct sweep_facts *facts, const struct results *known,
                           struct plan *out, struct lvs_error *err);
 void plan_free(struct plan *plan);
-/* LVS_BUDGET in words when [budget] over = refuse and a whole stage is cut. */
+/* LVS_BUDGET in words when [budget] over = refuse and a whole stage is cut. Warns of a metric that does not compare
+ * what a stage varies. */
 enum lvs_status plan_check(const struct config *config, const struct plan *plan, struct lvs_error *err);
 
 /* What the trials that the plan runs cost under a convention, whichever the budget counts by; FLOPs. */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lvsweep/log.h"
 #include "sweep_internal.h"
 
 static void plan_add(struct plan *plan, const struct coordinator_action *action, enum plan_verdict verdict) {
@@ -105,7 +106,21 @@ void plan_free(struct plan *plan) {
     *plan = (struct plan){0};
 }
 
+/* Where trials of a stage differ in what the metric does not see past, its best says little. */
+static void warn_of_metric(const struct config *config) {
+    for (int32_t stage = 0; stage < config->n_stages; stage++) {
+        for (int32_t i = 0; i < config->stages[stage].n_axes; i++) {
+            const struct config_axis *axis = &config->stages[stage].axes[i];
+            if (axis->n_values < 2 || metric_comparable(config->metric, config_key_name(axis->key))) continue;
+            log_warning("%s: [sweep] metric = %s is not comparable over %s, which [stage.%s] varies; "
+                        "val_nats_per_value is",
+                        config->path, config->metric, config_key_name(axis->key), config->stages[stage].name);
+        }
+    }
+}
+
 enum lvs_status plan_check(const struct config *config, const struct plan *plan, struct lvs_error *err) {
+    warn_of_metric(config);
     if (config->over != OVER_REFUSE) return LVS_OK;
     for (int32_t stage = 0; stage < config->n_stages; stage++) {
         if (plan->n_cut[stage] == 0 || plan->n_run[stage] + plan->n_kept[stage] > 0) continue;

@@ -132,6 +132,16 @@ try:
     assert "left    r8-" in said and "superseded" in said and "time    about" in said, said
     document = json.loads(harness.run(0, "plan", ini, *changed, "--json").stdout)
     assert document["worker_seconds"] > 0 and document["worker_bytes"] > 1e6 and document["weight_bytes"] > 1e6, document
+    # A metric that does not see past what a stage varies is warned of, by the run as well.
+    for words, phrase in [(["stage.search.decimals=1, 2"], "val_loss is not comparable over decimals, which [stage.search]"),
+                          (["stage.search.decimals=1, 2", "sweep.metric=val_nats_per_value"], None),
+                          (["stage.final.horizon=4, 5", "sweep.metric=val_mae"], "over horizon, which [stage.final]"),
+                          (["stage.search.decimals=1"], None)]:
+        said = harness.run(0, "plan", ini, *few, *(part for word in words for part in ("--set", word))).stderr
+        assert (phrase in said) if phrase else ("comparable" not in said), (words, said)
+    said = harness.run(0, ini, *few, "--set", "stage.search.padding=right_masked, right_counted", "--output",
+                       where / "pads").stderr
+    assert "val_loss is not comparable over padding" in said, said
     print("plan: reports, examples, conventions, printed percentages; flops: generation")
 finally:
     harness.clean(where)
