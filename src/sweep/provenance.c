@@ -92,9 +92,16 @@ enum lvs_status provenance_note(struct driver *driver, struct lvs_error *err) {
 
 enum lvs_status provenance_note_worker(struct driver *driver, int32_t worker, struct lvs_error *err) {
     const struct worker_hello *hello = &driver->hellos[worker];
-    char name[32], text[320];
+    const char *uuid = hello->device.uuid; /* of a CPU its host's name, which stands there already */
+    const bool is_host = strncmp(hello->host, uuid, strlen(uuid)) == 0;
+    const char *parts[] = {hello->host, hello->device.name, is_host ? "" : uuid, hello->device.driver};
+    char name[32];
+    struct strbuf text;
     snprintf(name, sizeof name, "worker_%d", driver->first_rank + worker);
-    snprintf(text, sizeof text, "%s; %s; %s; %s", hello->host, hello->device.name, hello->device.uuid,
-             hello->device.driver);
-    return note_pair(driver, name, text, err);
+    strbuf_init(&text);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (parts[i][0]) strbuf_printf(&text, "%s%s", text.length ? "; " : "", parts[i]);
+    enum lvs_status status = note_pair(driver, name, text.text, err);
+    strbuf_free(&text);
+    return status;
 }
