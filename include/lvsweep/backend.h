@@ -338,6 +338,9 @@ enum lvs_status backend_find(const char *name, const struct backend **out, struc
 enum lvs_status compute_open(const char *name, const struct device_options *options, struct compute *out,
                              struct lvs_error *err);
 void compute_close(struct compute *compute);
+/* Bytes in use, for records and `bench`: of a GPU now, as `now` describes it; on the CPU the most that this process has
+ * held so far. NaN = not known. */
+double compute_memory_used(const struct compute *compute, const struct device_description *now);
 
 /* Fused where the backend can, composed otherwise. Contracts as above. */
 void backend_norm_lora_a_forward(const struct compute *compute, const struct pack_layout *layout, int32_t cols,

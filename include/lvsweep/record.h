@@ -65,7 +65,7 @@ struct record {
     int64_t flops_executed;                   /* 2·m·n·k over the products that ran */
     double seconds, seconds_training, seconds_evaluation, tokens_per_second;
     double start_time, end_time; /* seconds since 1970 UTC */
-    double peak_memory;          /* bytes on the device */
+    double peak_memory;          /* bytes; see compute_memory_used */
     char host[64], device[96];
     char error[512]; /* cause, for a person; "" = none */
 };

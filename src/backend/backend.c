@@ -3,9 +3,11 @@
  * for, so the program starts where CUDA is missing. */
 #include <assert.h>
 #include <dlfcn.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "lvsweep/backend.h"
@@ -112,6 +114,13 @@ enum lvs_status compute_open(const char *name, const struct device_options *opti
 void compute_close(struct compute *compute) {
     if (compute->backend) compute->backend->close(compute->device);
     memset(compute, 0, sizeof *compute);
+}
+
+double compute_memory_used(const struct compute *compute, const struct device_description *now) {
+    struct rusage usage;
+    if (compute->backend == &backend_cpu)
+        return getrusage(RUSAGE_SELF, &usage) == 0 ? 1024.0 * (double)usage.ru_maxrss : NAN;
+    return now->memory_total > 0 ? (double)(now->memory_total - now->memory_free) : NAN;
 }
 
 /* ---- fused operations ---- */

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 
 #include "bench_internal.h"
@@ -75,11 +74,8 @@ static double median_of(const double *values, int32_t n) {
 static double memory_used(const struct bench *bench) {
     const struct compute *compute = &bench->place->compute;
     struct device_description now;
-    struct rusage usage;
-    if (strcmp(compute->backend->name, "cpu") == 0)
-        return getrusage(RUSAGE_SELF, &usage) == 0 ? 1024.0 * (double)usage.ru_maxrss : NAN;
     if (compute->backend->describe(compute->device, &now, bench->err) != LVS_OK) return NAN;
-    return (double)(now.memory_total - now.memory_free);
+    return compute_memory_used(compute, &now);
 }
 
 static void result_end(const struct bench *bench, struct bench_result *result) {

@@ -162,7 +162,8 @@ static const struct field fields[] = {
     {"tokens_per_second", "training tokens a second", "token s-1", F64(record.tokens_per_second), TIMING},
     {"start_time", "start of the last attempt", "seconds since 1970-01-01 00:00:00", F64(record.start_time), TIMING},
     {"end_time", "end of the last attempt", "seconds since 1970-01-01 00:00:00", F64(record.end_time), TIMING},
-    {"peak_memory", "memory used on the device", "byte", F64(record.peak_memory), TIMING},
+    {"peak_memory", "memory in use at the end on a GPU, most held so far by the worker's process on a CPU", "byte",
+     F64(record.peak_memory), TIMING},
     /* where and how */
     {"worker", "rank that ran the trial", NULL, I32(record.worker), .flags = FIELD_TIMING | FIELD_OPTIONAL},
     {"attempt", "attempts made", "1", I32(record.attempt), TIMING},

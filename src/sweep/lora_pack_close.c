@@ -96,6 +96,7 @@ void pack_fill_record(struct pack_run *run, int32_t k) {
     struct device_description description = {0};
     runner_lora.describe(run->runner, &description);
     lvs_copy(record->device, sizeof record->device, description.name);
+    record->peak_memory = compute_memory_used(&run->runner->compute, &description);
 }
 
 void pack_close_trial(struct pack_run *run, int32_t k, int32_t status, bool transient) {
