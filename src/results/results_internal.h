@@ -152,6 +152,26 @@ int32_t text_columns(const char *text);
 /* Appends at most `width` columns of a line, the last one "…" when it was longer; 0 = all. */
 void text_add_cut(struct strbuf *out, const char *text, int32_t width);
 
+/* ---- table_groups.c: the rows of a stage with equal settings but for the seed ---- */
+
+struct keyed_row {
+    uint64_t group;
+    int32_t first; /* index of the group's first row: groups stay in that order */
+    const struct result_row *row;
+};
+/* Rows of a stage sorted so that groups are runs; the caller frees. */
+struct keyed_row *group_rows(const struct results *results, int32_t stage, int32_t *n);
+/* Of group[n], in each: over its finished rows, NaN = none; the deviation NaN with one. */
+void group_mean(const struct results *results, const struct keyed_row *group, int32_t n, const char *metric,
+                double *mean, double *deviation);
+/* Of channel 0, over all its rows. */
+double group_mean_of(const struct results *results, const struct keyed_row *group, int32_t n, const char *name);
+void group_seeds(const struct keyed_row *group, int32_t n, char out[64]);
+/* "done 2/3, 1 diverged (step 212)"; a lone row with its reason. */
+void group_status(const struct keyed_row *group, int32_t n, struct strbuf *out);
+/* Is the best trial of the last stage that has one in the group? */
+bool group_holds_best(const struct results *results, int32_t stage, const struct keyed_row *group, int32_t n);
+
 /* ---- file_plan.c: what results.h5 holds beside the columns, and blocks of rows to write ---- */
 
 #define STEPS_AS_THEY_ARE 20000 /* more steps are stored with a stride */
