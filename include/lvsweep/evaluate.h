@@ -51,6 +51,9 @@ void forecast_extent(const struct settings *settings, int32_t n_time, int32_t *h
  * in the ledger is priced with it. */
 int32_t forecast_token_cap(const struct settings *settings, const struct text_format *format, int32_t horizon);
 
+/* LVS_USAGE in words when the task's longest prompt and its most new tokens are more than `max_position`. */
+enum lvs_status forecast_check_room(const struct forecast_task *task, int32_t max_position, struct lvs_error *err);
+
 /* Forecasts and truth, in scaled space. NaN where a value could not be read. */
 struct forecast_set {
     int32_t n_series, n_channel, samples;

@@ -43,6 +43,10 @@ void forecast_plan_free(struct forecast_plan *plan);
 enum lvs_status forecast_plans_make(const struct forecast_task *task, struct forecast_plan **out,
                                     struct lvs_error *err);
 void forecast_plans_free(struct forecast_plan *plans, int32_t count);
+/* Positions that plans[count] take together: the longest prompt and the most new tokens. LVS_USAGE in words when there
+ * are more than `max_position`. */
+enum lvs_status forecast_plans_capacity(const struct forecast_plan *plans, int32_t count, int32_t max_position,
+                                        int32_t *capacity, int32_t *token_limit, struct lvs_error *err);
 
 /* ---- forecast_set.c ---- */
 

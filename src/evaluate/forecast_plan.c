@@ -186,3 +186,30 @@ void forecast_plans_free(struct forecast_plan *plans, int32_t count) {
         forecast_plan_free(&plans[i]);
     free(plans);
 }
+
+enum lvs_status forecast_plans_capacity(const struct forecast_plan *plans, int32_t count, int32_t max_position,
+                                        int32_t *capacity, int32_t *token_limit, struct lvs_error *err) {
+    size_t prompt = 0;
+    *token_limit = 0;
+    for (int32_t i = 0; i < count; i++) {
+        if (plans[i].prompt > prompt) prompt = plans[i].prompt;
+        if (plans[i].token_limit > *token_limit) *token_limit = plans[i].token_limit;
+    }
+    size_t all = prompt + (size_t)*token_limit;
+    if (all > (size_t)max_position)
+        return lvs_fail(err, LVS_USAGE,
+                        "a forecast needs up to %zu tokens (%zu of history, %d new), the model knows %d positions; a "
+                        "shorter [evaluate] history or horizon, or fewer decimals, fits",
+                        all, prompt, *token_limit, max_position);
+    *capacity = (int32_t)all;
+    return LVS_OK;
+}
+
+enum lvs_status forecast_check_room(const struct forecast_task *task, int32_t max_position, struct lvs_error *err) {
+    struct forecast_plan *plans;
+    int32_t capacity, token_limit;
+    LVS_TRY(forecast_plans_make(task, &plans, err));
+    enum lvs_status status = forecast_plans_capacity(plans, task->n_rows, max_position, &capacity, &token_limit, err);
+    forecast_plans_free(plans, task->n_rows);
+    return status;
+}

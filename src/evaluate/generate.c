@@ -55,24 +55,6 @@ static enum lvs_status allow_characters(struct generation *generation, struct lv
     return LVS_OK;
 }
 
-static enum lvs_status set_capacity(struct generation *generation, struct lvs_error *err) {
-    const int32_t most = model_config(generation->evaluated->model)->max_position;
-    size_t prompt = 0;
-    for (int32_t i = 0; i < generation->task->n_rows; i++) {
-        const struct forecast_plan *plan = &generation->plans[i];
-        if (plan->prompt > prompt) prompt = plan->prompt;
-        if (plan->token_limit > generation->token_limit) generation->token_limit = plan->token_limit;
-    }
-    size_t capacity = prompt + (size_t)generation->token_limit;
-    if (capacity > (size_t)most)
-        return lvs_fail(err, LVS_USAGE,
-                        "a forecast needs up to %zu tokens (%zu of history, %d new), the model knows %d positions; a "
-                        "shorter [evaluate] history or horizon, or fewer decimals, fits",
-                        capacity, prompt, generation->token_limit, most);
-    generation->options.capacity = (int32_t)capacity;
-    return LVS_OK;
-}
-
 static enum lvs_status generation_init(struct generation *generation, struct lvs_error *err) {
     const struct settings *settings = generation->task->settings;
     generation->adapters = evaluated_view(generation->evaluated, &generation->view);
@@ -88,7 +70,9 @@ static enum lvs_status generation_init(struct generation *generation, struct lvs
     LVS_TRY(tokenizer_encode(generation->task->tokenizer, ";", 1, &generation->separator, err));
     if (settings->constrained) LVS_TRY(allow_characters(generation, err));
     generation->options.allowed = generation->allowed;
-    return set_capacity(generation, err);
+    return forecast_plans_capacity(generation->plans, generation->task->n_rows,
+                                   model_config(generation->evaluated->model)->max_position,
+                                   &generation->options.capacity, &generation->token_limit, err);
 }
 
 /* Plans that share a cache. */

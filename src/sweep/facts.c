@@ -74,6 +74,7 @@ void sweep_facts_destroy(struct sweep_facts *facts) {
         for (int part = 0; part < SPLIT_COUNT; part++)
             free(facts->lengths[i].tokens[part]);
     free(facts->lengths);
+    free(facts->fitting);
     if (facts->has_material) material_close(&facts->material);
     free(facts);
 }

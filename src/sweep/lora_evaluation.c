@@ -29,39 +29,6 @@ static enum lvs_status measure_loss(struct lora_runner *runner, const struct eva
 
 /* ---- forecasts ---- */
 
-/* Everything a forecast task points to. */
-struct task_parts {
-    struct scaling scaling;
-    struct text_format format;
-    int32_t *rows;
-    struct forecast_task task;
-};
-
-static void task_free(struct task_parts *parts) {
-    scaling_free(&parts->scaling);
-    free(parts->rows);
-}
-
-static enum lvs_status task_make(struct lora_runner *runner, const struct settings *settings, enum split_part part,
-                                 const struct series_choice *choice, const double *scores, struct task_parts *out,
-                                 struct lvs_error *err) {
-    const struct material *material = &runner->material;
-    *out = (struct task_parts){0};
-    LVS_TRY(material_scaling(material, settings, &out->scaling, err));
-    out->format = material_format(material, settings);
-    out->rows = lvs_malloc((size_t)material->split.n[part] * sizeof *out->rows);
-    int32_t n = series_choice_apply(choice, material->split.rows[part], material->split.n[part], scores,
-                                    (uint64_t)runner->config->split_seed, out->rows);
-    out->task = (struct forecast_task){.set = &material->set,
-                                       .scaling = &out->scaling,
-                                       .format = &out->format,
-                                       .tokenizer = &material->tokenizer,
-                                       .rows = out->rows,
-                                       .n_rows = n,
-                                       .settings = settings};
-    return LVS_OK;
-}
-
 static const struct series_choice every_series_of_split;
 
 /* Sequences are priced at their mean prompt and continuation: the sum over lengths is linear to rounding. Samples of a
@@ -100,16 +67,16 @@ static enum lvs_status score_series(struct lora_runner *runner, const struct set
     *out = scores;
     if (scores_fit(scores, settings)) return LVS_OK;
     struct evaluated bare = {.model = runner->model};
-    struct task_parts parts;
+    struct forecast_parts parts;
     struct forecast_set set = {0};
     struct forecast_metrics metrics;
-    LVS_TRY(task_make(runner, &scoring, part, &every_series_of_split, NULL, &parts, err));
+    LVS_TRY(forecast_parts_make(&runner->material, &scoring, part, &every_series_of_split, NULL, &parts, err));
     double *score = lvs_malloc((size_t)parts.task.n_rows * sizeof *score);
     enum lvs_status status = forecast_make(&bare, &parts.task, false, &set, err);
     if (status == LVS_OK) forecast_measure(&set, &parts.scaling, &metrics, score);
     int64_t flops = status == LVS_OK ? forecast_flops(runner, &scoring, &set, false) : 0;
     forecast_set_free(&set);
-    task_free(&parts);
+    forecast_parts_free(&parts);
     if (status != LVS_OK) {
         free(score);
         return status;
@@ -127,10 +94,10 @@ static enum lvs_status score_series(struct lora_runner *runner, const struct set
 /* The task on the chosen series, scored first where `worst` asks for it. */
 static enum lvs_status chosen_task_make(struct lora_runner *runner, const struct settings *settings,
                                         enum split_part part, const struct series_choice *choice,
-                                        struct task_parts *out, struct lvs_error *err) {
+                                        struct forecast_parts *out, struct lvs_error *err) {
     const struct untrained_scores *scores = NULL;
     if (choice->worst > 0) LVS_TRY(score_series(runner, settings, part, &scores, err));
-    return task_make(runner, settings, part, choice, scores ? scores->score : NULL, out, err);
+    return forecast_parts_make(&runner->material, settings, part, choice, scores ? scores->score : NULL, out, err);
 }
 
 static int compare_doubles(const void *left, const void *right) {
@@ -186,7 +153,7 @@ static void forecast_to_units(const struct lora_runner *runner, const struct sca
 static enum lvs_status measure_forecasts(struct lora_runner *runner, const struct evaluated *evaluated,
                                          const struct settings *settings, enum split_part part, struct evaluation *out,
                                          struct lvs_error *err) {
-    struct task_parts parts;
+    struct forecast_parts parts;
     struct forecast_set set = {0};
     struct series_choice choice = narrow_choice(settings);
     LVS_TRY(chosen_task_make(runner, settings, part, &choice, &parts, err));
@@ -197,7 +164,7 @@ static enum lvs_status measure_forecasts(struct lora_runner *runner, const struc
         out->flops += forecast_flops(runner, settings, &set, evaluated->adapters != NULL);
     }
     forecast_set_free(&set);
-    task_free(&parts);
+    forecast_parts_free(&parts);
     return status;
 }
 
@@ -240,7 +207,7 @@ enum lvs_status evaluation_periodic(struct lora_runner *runner, const struct eva
     struct settings few = *settings;
     few.horizon = (struct amount){.unit = AMOUNT_POINTS, .value = settings->every_horizon};
     few.samples = 1;
-    struct task_parts parts;
+    struct forecast_parts parts;
     struct forecast_set set = {0};
     struct forecast_metrics metrics;
     LVS_TRY(chosen_task_make(runner, &few, SPLIT_VALIDATION, &settings->every_series, &parts, err));
@@ -251,7 +218,7 @@ enum lvs_status evaluation_periodic(struct lora_runner *runner, const struct eva
         *flops += forecast_flops(runner, &few, &set, evaluated->adapters != NULL);
     }
     forecast_set_free(&set);
-    task_free(&parts);
+    forecast_parts_free(&parts);
     return status;
 }
 
@@ -328,7 +295,7 @@ static enum lvs_status simple_baseline(struct lora_runner *runner, const struct 
     struct baseline baseline = baseline_of(runner, settings, kind);
     for (int part = SPLIT_VALIDATION; part < SPLIT_COUNT; part++) {
         if (!(settings->forecast_on >> part & 1)) continue;
-        struct task_parts parts;
+        struct forecast_parts parts;
         struct forecast_set set = {0};
         struct series_choice choice = narrow_choice(settings);
         LVS_TRY(chosen_task_make(runner, settings, (enum split_part)part, &choice, &parts, err));
@@ -336,7 +303,7 @@ static enum lvs_status simple_baseline(struct lora_runner *runner, const struct 
         if (status == LVS_OK)
             forecast_measure(&set, &parts.scaling, part == SPLIT_TEST ? &baseline.test : &baseline.val, NULL);
         forecast_set_free(&set);
-        task_free(&parts);
+        forecast_parts_free(&parts);
         LVS_TRY(status);
     }
     sink->baseline(sink->context, &baseline);

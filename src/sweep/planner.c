@@ -103,6 +103,8 @@ static enum lvs_status point_of_room(const struct sweep_planner *planner, int32_
         lvs_copy(out->parent_name, sizeof out->parent_name, best->name);
     LVS_TRY(resolve_fill(planner, stage, budget_left, &out->settings, err));
     LVS_TRY(trial_price_make(planner->config, planner->facts, &out->settings, &out->price, err));
+    if (facts_check_room(planner->config, planner->facts, &out->settings, err) != LVS_OK)
+        return lvs_error_prefix(err, "%s: [stage.%s]", planner->config->path, planner->config->stages[stage].name);
     struct trial_identity identity;
     LVS_TRY(identity_make(planner, &out->settings, best, &identity, err));
     trial_keys_make(planner->config, out, &identity);

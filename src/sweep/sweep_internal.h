@@ -175,3 +175,17 @@ enum lvs_status material_windows(const struct material *material, const struct s
                                  struct window_set *out, int64_t *n_values, struct lvs_error *err);
 /* Series of a part that forecasts are made for, as many as `series` chooses. */
 int32_t material_n_forecasts(const struct material *material, const struct series_choice *choice, enum split_part part);
+
+/* ---- forecasts on the material, and whether the model has room for them ---- */
+/* Everything a forecast task points to. */
+struct forecast_parts {
+    struct scaling scaling;
+    struct text_format format;
+    int32_t *rows;
+    struct forecast_task task;
+};
+/* The series of a part that `choice` takes; `scores` are for its worst. `settings` is borrowed. */
+enum lvs_status forecast_parts_make(const struct material *material, const struct settings *settings,
+                                    enum split_part part, const struct series_choice *choice, const double *scores,
+                                    struct forecast_parts *out, struct lvs_error *err);
+void forecast_parts_free(struct forecast_parts *parts);

@@ -80,6 +80,24 @@ threads = 1
     plan = harness.run(0, "plan", ini).stdout
     assert "40 series, 250 points, 3 channels" in plan and "tokens a series" in plan, plan
     assert json.loads(harness.run(0, "describe", ini, "--json").stdout)["series"] == SERIES
+
+    # What the model has too few positions for is found before anything is trained, not after.
+    few, many = "evaluate.history=100", "evaluate.history=200"
+    periodic = ["evaluate.forecast_on=none", "evaluate.every=2", "evaluate.every_metric=forecast", "sweep.metric=val_loss"]
+    for words, code, cause in [([many], 2, "[stage.search]: a forecast needs up to 3"),
+                               ([many, "evaluate.series=worst:2"], 2, "the model knows 2048 positions"),
+                               ([many, "evaluate.narrow=1/2"], 2, "the model knows 2048 positions"),
+                               ([many, *periodic], 2, "the model knows 2048 positions"),
+                               ([few, "evaluate.horizon=40"], 2, "the model knows 2048 positions"),
+                               (["stage.search.decimals=2, 6", few], 2, "[stage.search]: a forecast needs up to"),
+                               (["stage.search.context=2049"], 5, "a context of 2049 tokens"),
+                               ([few], 0, ""), ([few, "evaluate.series=worst:2"], 0, ""), ([few, *periodic], 0, "")]:
+        sets = [part for word in words for part in ("--set", word)]
+        said = harness.run(0, "plan", ini, *sets, expect=code).stderr
+        assert cause in said, (words, said)
+    harness.run(0, ini, "--set", many, expect=2)
+    assert not (where / "own.lvsweep/journal.jsonl").exists(), "nothing was started"
+
     harness.run(0, ini)
     rows = harness.table(where / "own.lvsweep")
     assert len(rows) == 1 and rows[0]["status"] == "done" and float(rows[0]["val_loss"]) > 0, rows
