@@ -318,6 +318,15 @@ static void add_stopped(const struct results *results, int32_t width, struct str
     strbuf_free(&line);
 }
 
+static void add_places(const struct results *results, struct strbuf *out) {
+    bool any_best = false;
+    for (int32_t stage = 0; stage < results->n_stages; stage++)
+        any_best = any_best || results->stage_best[stage] >= 0;
+    strbuf_printf(out, "results  %s/" RESULTS_FILE, results->output);
+    if (any_best) strbuf_printf(out, "   adapter %s/best/adapter", results->output);
+    strbuf_printf(out, "   next: lvsweep report %s -o report.html", results->output);
+}
+
 void results_write_table(const struct results *results, const struct results_summary *summary, int32_t width,
                          struct strbuf *out) {
     struct layout layout = {0};
@@ -337,9 +346,7 @@ void results_write_table(const struct results *results, const struct results_sum
     add_line(&line, width, out);
     add_stopped(results, width, out);
     strbuf_clear(&line);
-    strbuf_printf(&line,
-                  "results  %s/" RESULTS_FILE "   adapter %s/best/adapter   next: lvsweep report %s -o report.html",
-                  results->output, results->output, results->output);
+    add_places(results, &line);
     add_line(&line, width, out);
     strbuf_free(&line);
 }

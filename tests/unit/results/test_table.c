@@ -41,6 +41,18 @@ static void rows_baselines_budget_and_places(void **state) {
     results_free(&results);
 }
 
+static void without_a_best_no_adapter_is_named(void **state) {
+    (void)state;
+    struct results results;
+    sample_results(&results, "run.lvsweep", 2);
+    for (int32_t stage = 0; stage < results.n_stages; stage++)
+        results.stage_best[stage] = -1;
+    char *text = table_of(&results, 0);
+    require_line(text, "results  run.lvsweep/results.h5   next: lvsweep report run.lvsweep -o report.html\n");
+    free(text);
+    results_free(&results);
+}
+
 static void seeds_are_one_line(void **state) {
     (void)state;
     struct results results;
@@ -128,9 +140,13 @@ static void cutting_keeps_whole_characters(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(rows_baselines_budget_and_places), cmocka_unit_test(seeds_are_one_line),
-        cmocka_unit_test(deviations_show_a_digit),          cmocka_unit_test(other_axes_get_a_column),
-        cmocka_unit_test(lines_fit_the_terminal),           cmocka_unit_test(cutting_keeps_whole_characters),
+        cmocka_unit_test(rows_baselines_budget_and_places),
+        cmocka_unit_test(without_a_best_no_adapter_is_named),
+        cmocka_unit_test(seeds_are_one_line),
+        cmocka_unit_test(deviations_show_a_digit),
+        cmocka_unit_test(other_axes_get_a_column),
+        cmocka_unit_test(lines_fit_the_terminal),
+        cmocka_unit_test(cutting_keeps_whole_characters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
