@@ -42,6 +42,9 @@ struct forecast_task {
     const int32_t *rows; /* [n_rows] series of the set */
     int32_t n_rows;
     const struct settings *settings; /* history, horizon, decoding, samples, constrained, seed … */
+    /* Told now and then which share of the new tokens is there, 0 to 1; NULL = nobody. */
+    void (*progress)(void *context, double share);
+    void *context;
 };
 /* Points of history and horizon that the settings mean for series of n_time points (tokens:… are resolved per series).
  */

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "forecast_internal.h"
 #include "lvsweep/log.h"
@@ -144,10 +145,34 @@ static void take_values(const struct forecast_set *forecast, const struct scalin
     }
 }
 
+#define TELL_SECONDS 5
+
+/* What a person sees who waits: first after TELL_SECONDS, then ever more rarely. */
+struct waiting {
+    double begun, pause; /* seconds: of a clock; from the beginning to the next words */
+};
+
+static double clock_seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static void tell_progress(void *context, double share) {
+    struct waiting *waiting = context;
+    double passed = clock_seconds() - waiting->begun, left = passed * (1 / share - 1);
+    if (passed < waiting->pause || left < TELL_SECONDS) return;
+    log_info("%.0f %% of the forecast is there, about %.0f %s left%s", 100 * share, left < 90 ? left : left / 60,
+             left < 90 ? "s" : "min",
+             waiting->pause > TELL_SECONDS ? "" : " (a shorter --history or fewer --samples take less)");
+    waiting->pause = 2 * passed;
+}
+
 static enum lvs_status generate(const struct opened_adapter *adapter, const struct settings *settings,
                                 const struct series_set *longer, const struct scaling *scaling,
                                 struct forecast_table *out, struct lvs_error *err) {
     const struct evaluated evaluated = adapter_evaluated(adapter);
+    struct waiting waiting = {.begun = clock_seconds(), .pause = TELL_SECONDS};
     int32_t *rows = lvs_malloc((size_t)longer->n_series * sizeof *rows);
     for (int32_t i = 0; i < longer->n_series; i++)
         rows[i] = i;
@@ -157,7 +182,9 @@ static enum lvs_status generate(const struct opened_adapter *adapter, const stru
                                        .tokenizer = &adapter->info.tokenizer,
                                        .rows = rows,
                                        .n_rows = longer->n_series,
-                                       .settings = settings};
+                                       .settings = settings,
+                                       .progress = tell_progress,
+                                       .context = &waiting};
     struct forecast_set forecast;
     enum lvs_status status = forecast_make(&evaluated, &task, false, &forecast, err);
     if (status == LVS_OK) {

@@ -171,6 +171,12 @@ static enum lvs_status group_look(const struct generation *generation, struct gr
     return *all ? LVS_OK : kv_cache_set_finished(group->cache, group->finished, err);
 }
 
+static void tell_progress(const struct generation *generation, const struct group *group, int32_t done) {
+    const struct forecast_task *task = generation->task;
+    double of_group = (double)done / generation->token_limit;
+    if (task->progress) task->progress(task->context, (group->first + of_group * group->count) / task->n_rows);
+}
+
 static enum lvs_status group_decode(const struct generation *generation, struct group *group, struct lvs_error *err) {
     bool all = false;
     LVS_TRY(group_prefill(generation, group, err));
@@ -179,6 +185,7 @@ static enum lvs_status group_decode(const struct generation *generation, struct 
         LVS_TRY(kv_cache_decode(group->cache, generation->adapters, steps, err));
         done += steps;
         LVS_TRY(group_look(generation, group, &all, err));
+        tell_progress(generation, group, all ? generation->token_limit : done);
     }
     return all ? LVS_OK : group_look(generation, group, &all, err);
 }

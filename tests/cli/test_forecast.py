@@ -88,6 +88,19 @@ try:
     done = forecast(output, "--data", "-", "--horizon", 2, "--samples", 1, text=long)
     assert re.search(r"the last \d+ of 600 points", done.stderr), done.stderr
 
+    # Who waits for long is told how long.
+    many = "series,time,prey,predator\n" + "".join(f"s{s},{t},{2 + (s + t) % 5},{1 + t % 3}\n" for s in range(200)
+                                                   for t in range(12))
+    running = subprocess.Popen([str(harness.PROGRAM), "forecast", str(output), "--data", "-", "--horizon", "100",
+                                "--samples", "8", "--threads", "1"], env=harness.ENVIRONMENT, text=True,
+                               stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    running.stdin.write(many)
+    running.stdin.close()
+    told = next((line for line in running.stderr if "% of the forecast is there" in line), "")
+    running.kill()
+    running.wait()
+    assert re.search(r"about \d+ (s|min) left \(a shorter --history", told), told
+
     # Refusals.
     info = json.loads((where / "away/lvsweep.json").read_text())
     for words, text, code, cause in [

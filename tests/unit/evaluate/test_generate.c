@@ -83,6 +83,23 @@ static void no_series_is_no_error(void **state) {
     forecast_set_free(&set);
 }
 
+static void take_share(void *context, double share) {
+    double *last = context;
+    assert_true(share > *last && share <= 1);
+    *last = share;
+}
+
+static void progress_rises_to_all(void **state) {
+    (void)state;
+    const struct evaluated bare = {.model = fixture.model};
+    double last = 0;
+    fixture.task.progress = take_share;
+    fixture.task.context = &last;
+    struct forecast_set set = make(&bare, false);
+    assert_true(last == 1);
+    forecast_set_free(&set);
+}
+
 /* All six together, and each one alone: the same values and counts to the bit. */
 static void neighbours_change_nothing(void **state) {
     (void)state;
@@ -249,15 +266,11 @@ static void cross_entropy_is_the_loss_of_the_continuation(void **state) {
 int main(void) {
 #define TEST(name, model) cmocka_unit_test_setup_teardown(name, open_##model, close_fixture)
     const struct CMUnitTest tests[] = {
-        TEST(too_long_is_said_in_words, random),
-        TEST(no_series_is_no_error, random),
-        TEST(constrained_has_only_the_formats_characters, random),
-        TEST(groups_change_nothing, random),
-        TEST(neighbours_change_nothing, checkpoint),
-        TEST(tokens_are_bounded, checkpoint),
-        TEST(samples_follow_the_seed, checkpoint),
-        TEST(greedy_samples_are_equal, checkpoint),
-        TEST(cross_entropy_is_the_loss_of_the_continuation, checkpoint),
+        TEST(too_long_is_said_in_words, random),    TEST(no_series_is_no_error, random),
+        TEST(progress_rises_to_all, random),        TEST(constrained_has_only_the_formats_characters, random),
+        TEST(groups_change_nothing, random),        TEST(neighbours_change_nothing, checkpoint),
+        TEST(tokens_are_bounded, checkpoint),       TEST(samples_follow_the_seed, checkpoint),
+        TEST(greedy_samples_are_equal, checkpoint), TEST(cross_entropy_is_the_loss_of_the_continuation, checkpoint),
     };
     return cmocka_run_group_tests_name("evaluate/generate", tests, NULL, NULL);
 }
