@@ -99,6 +99,10 @@ python=${LVS_PYTHON_PEFT:-python3}
 if "$python" -c 'import peft, transformers, torch' 2>/dev/null; then
   "$python" "$examples/adapter.py" 2>peft.log | tee peft.out
   awk '/largest change/ { change = $NF } END { exit !(change > 0.01) }' peft.out || { cat peft.log; fail "no effect in peft"; }
+  "$build/tests/golden/adapter_logits" run.lvsweep
+  "$python" "$examples/../../tests/tools/check_adapter.py" run.lvsweep/best/adapter --ids ids.json \
+    --model prefix/share/lvsweep/sweeps/quickstart/model --logits logits.safetensors 2>check.log |
+    tee check.out || { cat check.log; fail "peft's logits differ"; }
   "$python" "$examples/merged.py" 2>merged.log | tee merged.out
   awk '/largest difference/ { d = $NF } END { exit !(d < 0.1) }' merged.out || { cat merged.log; fail "merged differs"; }
 else
