@@ -83,9 +83,11 @@ struct planner sweep_planner_make(struct sweep_planner *context);
 /* What the sweep would do, found by driving the real coordinator with workers that finish at once: the same code admits
  * runs. Stages with from = best are priced with the dearest trial of the stage before as the best. */
 enum plan_verdict { PLAN_RUN, PLAN_KEPT, PLAN_CUT };
+enum cut_cause { CUT_BY_FLOPS, CUT_BY_TRIALS, CUT_BY_TREND };
 struct plan_row {
     int32_t trial, stage;
     enum plan_verdict verdict; /* KEPT: finished already, or equal to a trial of an earlier stage */
+    enum cut_cause cause;      /* CUT */
     int32_t from, until;       /* RUN: steps that this row of the plan does; until 0 = all */
     int64_t flops;             /* RUN: reserved for them; KEPT, CUT: planned */
     __int128 total;            /* FLOPs reserved and spent up to this row */
@@ -95,6 +97,7 @@ struct plan {
     struct plan_row *rows;           /* [n_rows] in enumeration order, owned */
     int32_t n_rows, rows_capacity;
     int32_t n_run[CONFIG_MAX_STAGES], n_cut[CONFIG_MAX_STAGES], n_kept[CONFIG_MAX_STAGES];
+    int32_t n_cut_by_trials[CONFIG_MAX_STAGES]; /* of n_cut */
 };
 /* `known`: results of an earlier run of the same OUTPUT, or NULL. */
 enum lvs_status plan_make(const struct config *config, struct sweep_facts *facts, const struct results *known,
@@ -115,11 +118,17 @@ enum lvs_status plan_cost_make(const struct config *config, struct sweep_facts *
 /* ---- budget: pure policy ---- */
 
 enum admission { ADMISSION_RUN, ADMISSION_CUT };
-/* Walks a stage's prices in order and reserves what fits; `limit` is the stage's share (negative = none). Verdicts as
- * `over` says: SKIP leaves out what does not fit and goes on, STOP leaves out everything from the first one on; REFUSE
- * acts as SKIP here (the refusal of a stage that is cut whole comes before the start, from the plan). */
-void budget_admit(struct ledger *ledger, const int64_t *prices, int32_t n, enum over_mode over, __int128 limit,
-                  enum admission *verdicts);
+/* A walk over a stage's prices in order, from {ledger, over, limit}; `limit` is the stage's share (negative = none). */
+struct budget_walk {
+    struct ledger *ledger;
+    enum over_mode over;
+    __int128 limit, taken;
+    bool stopped; /* something did not fit, and `over` says that nothing may after it */
+};
+/* Reserves the next price when it fits. Verdicts as `over` says: SKIP leaves out what does not fit and goes on, STOP
+ * leaves out everything from the first one on; REFUSE acts as SKIP here (the refusal of a stage that is cut whole comes
+ * before the start, from the plan). */
+enum admission budget_admit(struct budget_walk *walk, int64_t price);
 
 /* ---- coordinator ---- */
 
@@ -160,6 +169,7 @@ struct coordinator_action {
     int32_t n_trials;
     const int32_t *trials; /* ACTION_ASSIGN: [n_trials], valid as long as the action */
     int32_t attempt;
+    enum cut_cause cause;    /* ACTION_CUT */
     int64_t charged, lost;   /* ACTION_SETTLED, ACTION_RETRY, ACTION_PAUSED: what the ledger took for it, FLOPs */
     int64_t reserved;        /* ACTION_ADMITTED, ACTION_RETRY: what the ledger holds for it now */
     const struct rung *rung; /* ACTION_PAUSED, ACTION_RUNG: valid as long as the coordinator changes nothing */
@@ -172,7 +182,7 @@ struct coordinator_options {
     const double *stage_share;   /* [n_stages] % of the budget, 0 = none */
     const bool *stage_from_best; /* [n_stages] */
     double flops_cap;            /* 0 = none */
-    int32_t trials_cap;          /* 0 = none */
+    int32_t trials_cap;          /* of trainings that are begun, earlier runs' too; 0 = none */
     enum over_mode over;
     enum lost_mode lost;
     bool count_evaluation; /* evaluation is charged too */

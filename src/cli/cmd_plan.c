@@ -56,7 +56,7 @@ static const char *rate_text(const struct settings *settings, char out[32]) {
     return out;
 }
 
-/* The step that a row of the plan comes to, and "run", "kept", "cut", "run from step 75". */
+/* The step that a row of the plan comes to, and "run", "kept", "cut", "cut by [budget] trials", "run from step 75". */
 static double last_step(const struct plan_row *row, const struct trial *trial) {
     return row->until > 0 ? row->until : trial->settings.steps.value;
 }
@@ -64,6 +64,8 @@ static double last_step(const struct plan_row *row, const struct trial *trial) {
 static const char *verdict_text(const struct plan_row *row, char out[64]) {
     if (row->verdict == PLAN_RUN && row->from > 0)
         snprintf(out, 64, "run from step %d", row->from);
+    else if (row->verdict == PLAN_CUT && row->cause == CUT_BY_TRIALS)
+        lvs_copy(out, 64, "cut by [budget] trials");
     else
         lvs_copy(out, 64, verdict_word(row->verdict));
     return out;

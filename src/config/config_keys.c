@@ -36,7 +36,7 @@ const struct config_key config_keys[] = {
      .help = "Cap on the counted FLOPs of all trials together, e.g. 1e17.",
      .zero = "none", .min = 1, .max = 9e18, .flags = KEY_SHORT},
     {"budget", "trials", &type_whole, CONFIG(trials_cap), "none", NONE,
-     .help = "Cap on the number of trials.", .zero = "none", .min = 1, .max = 1e9},
+     .help = "Cap on the number of trials that are begun, by all runs of the output folder together.", .zero = "none", .min = 1, .max = 1e9},
     {"budget", "hours", &type_real, CONFIG(hours_cap), "none", NONE,
      .help = "Cap on the hours from start to end.", .zero = "none", .max = 1e6, .flags = KEY_ABOVE_MIN},
     {"budget", "gpu_hours", &type_real, CONFIG(gpu_hours_cap), "none", NONE,

@@ -67,6 +67,7 @@ static struct trial_state *add_known(struct coordinator *c, const struct trial *
     state->record.index = row;
     state->attempts = record->attempt;
     state->charged += charged;
+    if (record->attempt > 0 || record->status == TRIAL_RUNNING) coordinator_begin(c, row);
     /* A charge stays spent whatever becomes of the grid; it counts as `outside` until a stage asks for the trial. */
     ledger_add_outside(&c->ledger, charged);
     return state;

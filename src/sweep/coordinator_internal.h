@@ -18,6 +18,7 @@ struct trial_state {
     int32_t avoid;           /* worker of the failed attempt; -1 = none */
     bool evaluate_only;      /* the weights are known, only the evaluation is new */
     bool queued, admitted;   /* admitted: by this run */
+    bool begun;              /* its training counts as one of trials_cap (of the first row of a train_key) */
     struct rung_list rungs;  /* where it paused, in earlier runs too */
 };
 
@@ -62,7 +63,7 @@ struct coordinator {
     int32_t rung, n_rungs;             /* halving: the rung that is run to; n_rungs = the ends */
     int32_t *contenders, n_contenders; /* rows that are still in the race, in enumeration order */
     bool narrowed;                     /* the second pass has been opened */
-    int32_t n_run;                     /* trials admitted so far, for trials_cap */
+    int32_t n_begun;                   /* trainings that were ever begun, for trials_cap */
     int32_t n_failed_first;            /* trials whose first attempt failed, while nothing succeeded */
 
     struct worker_state *workers;
@@ -86,6 +87,9 @@ int32_t coordinator_append(struct coordinator *coordinator, const struct trial *
 /* Row of a key, or -1. */
 int32_t coordinator_find_eval(const struct coordinator *coordinator, const char *eval_key);
 int32_t coordinator_find_train(const struct coordinator *coordinator, const char *train_key);
+/* Whether trials_cap lets the row's training begin, or it has begun already; an evaluation alone is never held back. */
+bool coordinator_may_begin(const struct coordinator *coordinator, int32_t row);
+void coordinator_begin(struct coordinator *coordinator, int32_t row);
 /* What the ledger is charged for a record. */
 int64_t coordinator_counted(const struct coordinator *coordinator, const struct record *record);
 
@@ -108,7 +112,7 @@ __int128 coordinator_room(const struct coordinator *coordinator, __int128 charge
 void coordinator_admit_rows(struct coordinator *coordinator, const int32_t *rows, int32_t n);
 /* Queues a row whose price is reserved already, for its steps up to `until`. */
 void coordinator_admit(struct coordinator *coordinator, int32_t row, int32_t until, int64_t price);
-void coordinator_cut(struct coordinator *coordinator, int32_t row);
+void coordinator_cut(struct coordinator *coordinator, int32_t row, enum cut_cause cause);
 /* The stage's finished trials (first pass or all) as a table; rows are the caller's to free. */
 struct results coordinator_table(const struct coordinator *coordinator);
 

@@ -21,7 +21,7 @@ static void open_wave(struct coordinator *c) {
         char why[sizeof state->record.error];
         if (c->wave > 0 && trend_is_hopeless(c, i, why, sizeof why)) {
             lvs_copy(state->record.error, sizeof state->record.error, why);
-            coordinator_cut(c, c->stage_rows[i]);
+            coordinator_cut(c, c->stage_rows[i], CUT_BY_TREND);
             continue;
         }
         rows[n++] = c->stage_rows[i];

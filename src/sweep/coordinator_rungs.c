@@ -178,7 +178,6 @@ static void admit_race(struct coordinator *c) {
     struct race_bound bound = {.factor = c->options.stop_factor, .n_segments = c->n_rungs + 1};
     __int128 room = room_of_race(c);
     bool stopped = false;
-    int32_t n_new = 0;
     for (int32_t k = 0; k < bound.n_segments; k++)
         bound.segment[k].price = lvs_malloc((size_t)c->n_points * sizeof(int64_t) + 1);
     for (int32_t i = 0; i < c->n_points; i++) {
@@ -186,14 +185,17 @@ static void admit_race(struct coordinator *c) {
         int64_t segments[RUNGS_MAX + 1];
         if (!is_racing(c, state)) continue;
         bool known = state->rungs.n > 0 || coordinator_is_settled(c, state);
-        bool allowed = known || c->options.trials_cap <= 0 || c->n_run + n_new < c->options.trials_cap;
-        segment_prices(c, state, segments);
-        if (allowed && !(stopped && !known) && bound_add(&bound, segments, room, known)) {
-            c->contenders[c->n_contenders++] = c->stage_rows[i];
-            n_new += !known;
+        if (!coordinator_may_begin(c, c->stage_rows[i])) {
+            coordinator_cut(c, c->stage_rows[i], CUT_BY_TRIALS);
             continue;
         }
-        coordinator_cut(c, c->stage_rows[i]);
+        segment_prices(c, state, segments);
+        if (!(stopped && !known) && bound_add(&bound, segments, room, known)) {
+            c->contenders[c->n_contenders++] = c->stage_rows[i];
+            coordinator_begin(c, c->stage_rows[i]);
+            continue;
+        }
+        coordinator_cut(c, c->stage_rows[i], CUT_BY_FLOPS);
         stopped = stopped || c->options.over == OVER_STOP;
     }
     for (int32_t k = 0; k < bound.n_segments; k++)
@@ -254,7 +256,7 @@ static void run_to_rung(struct coordinator *c) {
         else if (state->rungs.n > 0)
             stop(c, row); /* lost = charge has used up what this was admitted with */
         else
-            coordinator_cut(c, row);
+            coordinator_cut(c, row, CUT_BY_FLOPS);
     }
 }
 

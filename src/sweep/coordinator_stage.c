@@ -41,16 +41,11 @@ static int32_t row_of_point(struct coordinator *c, const struct trial *point) {
     return row;
 }
 
-static int64_t *stage_prices(const struct coordinator *c, const int32_t *rows, int32_t n) {
-    int64_t *prices = lvs_malloc((size_t)n * sizeof *prices + 1);
-    for (int32_t i = 0; i < n; i++)
-        prices[i] = rungs_price_left(c, coordinator_at(c, rows[i]));
-    return prices;
-}
-
-void coordinator_cut(struct coordinator *c, int32_t row) {
+void coordinator_cut(struct coordinator *c, int32_t row, enum cut_cause cause) {
     coordinator_at(c, row)->record.status = TRIAL_CUT;
-    coordinator_emit(c, ACTION_CUT)->trial = row;
+    struct coordinator_action *action = coordinator_emit(c, ACTION_CUT);
+    action->trial = row;
+    action->cause = cause;
 }
 
 void coordinator_admit(struct coordinator *c, int32_t row, int32_t until, int64_t price) {
@@ -64,7 +59,7 @@ void coordinator_admit(struct coordinator *c, int32_t row, int32_t until, int64_
     state->record.status = TRIAL_PENDING;
     state->record.flops_lost = lost;
     state->attempts_before = state->attempts;
-    if (!state->admitted) c->n_run++;
+    coordinator_begin(c, row);
     state->admitted = true;
     coordinator_enqueue(c, row);
     c->n_open++;
@@ -97,27 +92,21 @@ __int128 coordinator_room(const struct coordinator *c, __int128 charged) {
 
 /* Rows that must run are admitted in order; the rest was reused. */
 void coordinator_admit_rows(struct coordinator *c, const int32_t *rows, int32_t n) {
-    int64_t *prices = stage_prices(c, rows, n);
-    enum admission *verdicts = lvs_malloc((size_t)n * sizeof *verdicts + 1);
-    __int128 limit = stage_limit(c);
-    int32_t allowed = n;
-    if (c->options.trials_cap > 0 && c->options.trials_cap - c->n_run < n) {
-        allowed = c->options.trials_cap - c->n_run;
-        if (allowed < 0) allowed = 0;
+    struct budget_walk walk = {.ledger = &c->ledger, .over = c->options.over, .limit = stage_limit(c)};
+    if (walk.limit >= 0) {
+        walk.limit -= charged_here(c);
+        if (walk.limit < 0) walk.limit = 0;
     }
-    if (limit >= 0) {
-        limit -= charged_here(c);
-        if (limit < 0) limit = 0;
-    }
-    budget_admit(&c->ledger, prices, allowed, c->options.over, limit, verdicts);
     for (int32_t i = 0; i < n; i++) {
-        if (i < allowed && verdicts[i] == ADMISSION_RUN)
-            coordinator_admit(c, rows[i], rungs_target(c, coordinator_at(c, rows[i])), prices[i]);
+        const struct trial_state *state = coordinator_at(c, rows[i]);
+        int64_t price = rungs_price_left(c, state);
+        if (!coordinator_may_begin(c, rows[i]))
+            coordinator_cut(c, rows[i], CUT_BY_TRIALS);
+        else if (budget_admit(&walk, price) == ADMISSION_RUN)
+            coordinator_admit(c, rows[i], rungs_target(c, state), price);
         else
-            coordinator_cut(c, rows[i]);
+            coordinator_cut(c, rows[i], CUT_BY_FLOPS);
     }
-    free(verdicts);
-    free(prices);
 }
 
 int32_t coordinator_place(struct coordinator *c, const struct trial *point, bool *to_run) {

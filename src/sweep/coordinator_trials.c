@@ -73,6 +73,25 @@ int32_t coordinator_find_train(const struct coordinator *c, const char *train_ke
     return c->table_size ? c->by_train_key[table_slot(c, c->by_train_key, train_key)] : -1;
 }
 
+/* ---- trainings ---- */
+
+/* The row that stands for a training: what is evaluated of it in other ways counts with it, once. */
+static struct trial_state *training_of(const struct coordinator *c, int32_t row) {
+    return coordinator_at(c, coordinator_find_train(c, coordinator_at(c, row)->trial.train_key));
+}
+
+bool coordinator_may_begin(const struct coordinator *c, int32_t row) {
+    int32_t cap = c->options.trials_cap;
+    return cap <= 0 || coordinator_at(c, row)->evaluate_only || training_of(c, row)->begun || c->n_begun < cap;
+}
+
+void coordinator_begin(struct coordinator *c, int32_t row) {
+    struct trial_state *training = training_of(c, row);
+    if (coordinator_at(c, row)->evaluate_only || training->begun) return;
+    training->begun = true;
+    c->n_begun++;
+}
+
 int64_t coordinator_counted(const struct coordinator *c, const struct record *record) {
     return record->flops_training + (c->options.count_evaluation ? record->flops_evaluation : 0);
 }

@@ -49,8 +49,10 @@ static enum lvs_status note_cut(struct driver *driver, const struct coordinator_
     char reason[128];
     const struct trial *trial = coordinator_trial(driver->coordinator, action->trial);
     const struct record *record = coordinator_record(driver->coordinator, action->trial);
-    if (strncmp(record->error, "trend_skip", 10) == 0)
+    if (action->cause == CUT_BY_TREND)
         lvs_copy(reason, sizeof reason, record->error);
+    else if (action->cause == CUT_BY_TRIALS)
+        snprintf(reason, sizeof reason, "[budget] trials = %.0f leaves no further one", driver->config->trials_cap);
     else
         snprintf(reason, sizeof reason, "%.4g FLOPs do not fit what was left of the budget",
                  (double)trial->price.counted);

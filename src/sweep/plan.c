@@ -13,8 +13,10 @@ static void plan_add(struct plan *plan, const struct coordinator_action *action,
     }
     int32_t *counts = verdict == PLAN_RUN ? plan->n_run : verdict == PLAN_CUT ? plan->n_cut : plan->n_kept;
     counts[action->stage]++;
+    plan->n_cut_by_trials[action->stage] += verdict == PLAN_CUT && action->cause == CUT_BY_TRIALS;
     struct plan_row *row = &plan->rows[plan->n_rows++];
-    *row = (struct plan_row){.trial = action->trial, .stage = action->stage, .verdict = verdict};
+    *row =
+        (struct plan_row){.trial = action->trial, .stage = action->stage, .verdict = verdict, .cause = action->cause};
     if (verdict != PLAN_RUN) row->flops = coordinator_trial(plan->coordinator, action->trial)->price.counted;
     if (verdict != PLAN_RUN) return;
     struct trial_segment segment = coordinator_segment(plan->coordinator, action->trial);
@@ -124,6 +126,13 @@ enum lvs_status plan_check(const struct config *config, const struct plan *plan,
     if (config->over != OVER_REFUSE) return LVS_OK;
     for (int32_t stage = 0; stage < config->n_stages; stage++) {
         if (plan->n_cut[stage] == 0 || plan->n_run[stage] + plan->n_kept[stage] > 0) continue;
+        if (plan->n_cut_by_trials[stage] == plan->n_cut[stage])
+            return lvs_fail(err, LVS_BUDGET,
+                            "%s: [budget] trials = %.0f cuts the whole stage [stage.%s] (%d trial%s): earlier stages "
+                            "use them up. Raise it, shorten the earlier stages, or set [budget] over = skip to go "
+                            "without the stage",
+                            config->path, config->trials_cap, config->stages[stage].name, plan->n_cut[stage],
+                            plan->n_cut[stage] == 1 ? "" : "s");
         return lvs_fail(err, LVS_BUDGET,
                         "%s: the budget of %.4g FLOPs cuts the whole stage [stage.%s] (%d trial%s). Raise [budget] "
                         "flops, shorten the earlier stages, or set [budget] over = skip to go without it; `lvsweep "

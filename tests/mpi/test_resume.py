@@ -1,5 +1,7 @@
 """Stop with USR1 in the middle: exit 75; the same command goes on and ends as an undisturbed sweep; once finished, the
-command changes no byte."""
+command changes no byte. [budget] trials counts what a killed run began."""
+import json
+import os
 import signal
 import time
 
@@ -35,4 +37,29 @@ before = harness.fingerprint(output)
 harness.run(3, ini, "--output", output)
 assert harness.fingerprint(output) == before, "a finished sweep was changed"
 print("a finished sweep changes no byte")
+
+ini = where / "five.ini"
+ini.write_text(harness.FAKE_INI.format(fake="step:0.01") + "[budget]\ntrials = 5\nover = skip\n")
+harness.run(3, ini, "--output", where / "five")
+expected = harness.numbers(where / "five")
+assert [row["status"] for row in expected] == ["done"] * 5 + ["cut"] * 5, expected
+output = where / "five-killed"
+process = harness.start(3, ini, "--output", output)
+journal = output / "journal.jsonl"
+deadline = time.time() + 60
+while time.time() < deadline and not (journal.exists() and journal.read_text().count('"e":"settle"') >= 2):
+    time.sleep(0.01)
+os.kill(process.pid, signal.SIGKILL)
+process.communicate(timeout=60)
+time.sleep(1)
+document = json.loads(harness.run(0, "plan", ini, "--output", output, "--json").stdout)
+planned = {row["trial"] for row in document["trials"] if row["verdict"] in ("run", "kept")}
+assert planned == {row["name"] for row in expected if row["status"] == "done"}, document
+harness.run(3, ini, "--output", output, "--break-lock")
+assert [(row["name"], row["status"], row["val_loss"]) for row in harness.numbers(output)] == \
+    [(row["name"], row["status"], row["val_loss"]) for row in expected], harness.numbers(output)
+before = harness.fingerprint(output)
+harness.run(3, ini, "--output", output)
+assert harness.fingerprint(output) == before, "a finished sweep began more trials"
+print("[budget] trials: killed and resumed, the same five")
 harness.clean(where)

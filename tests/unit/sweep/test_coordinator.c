@@ -155,6 +155,133 @@ static void test_resume_runs_only_what_is_missing(void **state) {
     simulation_free(&second);
 }
 
+/* ---- [budget] trials ---- */
+
+static const struct coordinator_options five_trials = {
+    .n_stages = 2, .n_workers = 3, .trials_cap = 5, .retries = 1, .pack = 1};
+
+static struct simulation simulation_of(const struct planner *planner, const struct coordinator_options *options) {
+    return (struct simulation){.coordinator = simulation_coordinator_with(planner, options),
+                               .n_workers = options->n_workers};
+}
+
+static struct simulation resumed(const struct planner *planner, const struct coordinator_options *options,
+                                 const struct simulation *before) {
+    struct simulation s = simulation_of(planner, options);
+    for (int32_t i = 0; i < coordinator_n_trials(before->coordinator); i++)
+        simulation_hand_over(&s, before, i);
+    return s;
+}
+
+static void assert_equal_statuses(const struct coordinator *a, const struct coordinator *b) {
+    assert_int_equal(coordinator_n_trials(a), coordinator_n_trials(b));
+    for (int32_t i = 0; i < coordinator_n_trials(a); i++)
+        assert_int_equal(coordinator_record(a, i)->status, coordinator_record(b, i)->status);
+}
+
+/* Stopped after every number of records: together the runs begin the trials of an undisturbed one, and the same ones.
+ * A sweep that is over begins nothing more. */
+static void test_a_resume_counts_trials_of_earlier_runs(void **state) {
+    (void)state;
+    for (int32_t points = 4; points <= 9; points += 5) { /* the second stage has one trial left, or none */
+        struct synthetic_grid grid = {.points = {points, 3}, .price = 10};
+        struct planner planner = synthetic_planner(&grid);
+        struct simulation whole = simulation_of(&planner, &five_trials);
+        run_whole(&whole);
+        assert_int_equal(whole.n_admitted, 5);
+        for (int32_t stop_after = 1; stop_after <= 5; stop_after++) {
+            struct simulation first = simulation_of(&planner, &five_trials);
+            first.stop_after = stop_after;
+            run_whole(&first);
+            struct simulation second = resumed(&planner, &five_trials, &first);
+            run_whole(&second);
+            struct simulation third = resumed(&planner, &five_trials, &second);
+            run_whole(&third);
+            assert_equal_statuses(whole.coordinator, second.coordinator);
+            assert_equal_statuses(whole.coordinator, third.coordinator);
+            assert_int_equal(third.n_assignments, 0);
+            simulation_free(&first);
+            simulation_free(&second);
+            simulation_free(&third);
+        }
+        simulation_free(&whole);
+    }
+}
+
+static void give(struct coordinator *coordinator, struct coordinator_event event) {
+    const struct coordinator_action *actions;
+    struct lvs_error err = {0};
+    int32_t n;
+    assert_int_equal(coordinator_handle(coordinator, &event, &actions, &n, &err), LVS_OK);
+}
+
+/* Killed with one trial done and two at work, the dearest ones, which are not the first: those go on, and two more are
+ * begun. */
+static void test_trials_at_work_before_a_kill_count(void **state) {
+    (void)state;
+    struct synthetic_grid grid = {.points = {9, 0}, .price = 10};
+    struct planner planner = synthetic_planner(&grid);
+    struct simulation killed = simulation_of(&planner, &five_trials);
+    struct record done;
+    give(killed.coordinator, (struct coordinator_event){.kind = EVENT_START});
+    for (int32_t w = 0; w < 3; w++)
+        give(killed.coordinator, (struct coordinator_event){.kind = EVENT_WORKER_READY, .worker = w});
+    record_init(&done, coordinator_trial(killed.coordinator, 4));
+    done.status = TRIAL_DONE;
+    give(killed.coordinator, (struct coordinator_event){.kind = EVENT_RECORD, .record = &done});
+    for (int32_t i = 2; i < 4; i++)
+        assert_int_equal(coordinator_record(killed.coordinator, i)->status, TRIAL_RUNNING);
+    struct simulation s = resumed(&planner, &five_trials, &killed);
+    run_whole(&s);
+    assert_int_equal(s.n_assignments, 4);
+    for (int32_t i = 0; i < 9; i++)
+        assert_int_equal(coordinator_record(s.coordinator, i)->status, i < 5 ? TRIAL_DONE : TRIAL_CUT);
+    simulation_free(&killed);
+    simulation_free(&s);
+}
+
+/* Failed for good, diverged, of an earlier grid: they were begun. Tried again they are no further ones. */
+static void test_failed_and_foreign_trials_count(void **state) {
+    (void)state;
+    struct synthetic_grid grid = {.points = {9, 0}, .price = 10},
+                          other = {.points = {9, 0}, .price = 10, .key_base = 1};
+    struct planner planner = synthetic_planner(&grid), other_planner = synthetic_planner(&other);
+    struct coordinator_options retry = five_trials;
+    retry.retry_failed = true;
+    struct simulation first = simulation_of(&planner, &five_trials);
+    first.death_rate = 1;
+    run_whole(&first);
+    struct simulation again = resumed(&planner, &five_trials, &first);
+    run_whole(&again);
+    assert_int_equal(again.n_assignments, 0);
+    struct simulation retried = resumed(&planner, &retry, &first);
+    run_whole(&retried);
+    assert_int_equal(retried.n_assignments, 5);
+    for (int32_t i = 0; i < 9; i++)
+        assert_int_equal(coordinator_record(retried.coordinator, i)->status, i < 5 ? TRIAL_DONE : TRIAL_CUT);
+    struct simulation elsewhere = resumed(&other_planner, &five_trials, &first);
+    run_whole(&elsewhere);
+    assert_int_equal(elsewhere.n_assignments, 0);
+    simulation_free(&first);
+    simulation_free(&again);
+    simulation_free(&retried);
+    simulation_free(&elsewhere);
+}
+
+/* What does not fit the FLOPs takes no trial's place. */
+static void test_cut_trials_do_not_count(void **state) {
+    (void)state;
+    struct synthetic_grid grid = {.points = {9, 0}, .price = 100};
+    struct planner planner = synthetic_planner(&grid);
+    struct coordinator_options options = five_trials;
+    options.flops_cap = 700; /* 100 + 200 + 300, then only the eighth, which costs 100 */
+    struct simulation s = simulation_of(&planner, &options);
+    run_whole(&s);
+    for (int32_t i = 0; i < 9; i++)
+        assert_int_equal(coordinator_record(s.coordinator, i)->status, i < 3 || i == 7 ? TRIAL_DONE : TRIAL_CUT);
+    simulation_free(&s);
+}
+
 /* Trials that left the grid keep their charge. */
 static void test_changed_grid_keeps_charges(void **state) {
     (void)state;
@@ -326,6 +453,10 @@ int main(void) {
         cmocka_unit_test(test_packs_spread_over_workers),
         cmocka_unit_test(test_retries_are_bounded),
         cmocka_unit_test(test_resume_runs_only_what_is_missing),
+        cmocka_unit_test(test_a_resume_counts_trials_of_earlier_runs),
+        cmocka_unit_test(test_trials_at_work_before_a_kill_count),
+        cmocka_unit_test(test_failed_and_foreign_trials_count),
+        cmocka_unit_test(test_cut_trials_do_not_count),
         cmocka_unit_test(test_changed_grid_keeps_charges),
         cmocka_unit_test(test_retries_go_elsewhere),
         cmocka_unit_test(test_gives_up_when_all_fail),

@@ -234,6 +234,36 @@ static void test_stopped_trials_can_go_on(void **state) {
     simulation_free(&second);
 }
 
+/* A race under [budget] trials: the same ones race after a stop at any moment, and nobody joins them. */
+static void test_a_resumed_race_takes_nobody_in(void **state) {
+    (void)state;
+    struct synthetic_grid grid = {.points = {20}, .price = 1000};
+    struct planner planner = synthetic_planner(&grid);
+    for (int rule = STOP_HALVING; rule <= STOP_MEDIAN; rule++) {
+        struct coordinator_options options = halving;
+        options.stop_rule = (enum stop_rule)rule;
+        options.n_workers = 3;
+        options.trials_cap = 7;
+        struct simulation whole = simulation_of(&planner, &options);
+        run_whole(&whole);
+        assert_int_equal(count_status(whole.coordinator, TRIAL_CUT), 13);
+        for (int32_t stop_after = 1; stop_after < whole.n_records; stop_after++) {
+            struct simulation first = simulation_of(&planner, &options), second = simulation_of(&planner, &options);
+            first.stop_after = stop_after;
+            run_whole(&first);
+            for (int32_t i = 0; i < coordinator_n_trials(first.coordinator); i++)
+                simulation_hand_over(&second, &first, i);
+            run_whole(&second);
+            for (int32_t i = 0; i < 20; i++)
+                assert_int_equal(coordinator_record(second.coordinator, i)->status == TRIAL_CUT, i >= 7);
+            if (rule == STOP_HALVING) assert_equal_sweeps(whole.coordinator, second.coordinator);
+            simulation_free(&first);
+            simulation_free(&second);
+        }
+        simulation_free(&whole);
+    }
+}
+
 /* ---- asha, median ---- */
 
 static void test_rules_at_once(void **state) {
@@ -273,8 +303,9 @@ static void test_the_best_three_see_more(void **state) {
     (void)state;
     struct synthetic_grid grid = {.points = {9, 2}, .price = 1000, .narrow_first = 5, .narrow_then = 15};
     struct planner planner = synthetic_planner(&grid);
-    struct coordinator_options options = {.n_stages = 2, .n_workers = 4, .pack = 1};
-    struct simulation s = simulation_of(&planner, &options);
+    struct coordinator_options options = {.n_stages = 2, .n_workers = 4, .trials_cap = 11, .pack = 1};
+    struct simulation s =
+        simulation_of(&planner, &options); /* the second pass trains nothing: it is no further trial */
     run_whole(&s);
     struct at_rung race[9];
     for (int32_t i = 0; i < 9; i++)
@@ -392,11 +423,17 @@ static void test_no_trend_no_skip(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_the_best_go_on),           cmocka_unit_test(test_order_changes_nothing),
-        cmocka_unit_test(test_resume_decides_alike),     cmocka_unit_test(test_a_race_is_priced_as_one),
-        cmocka_unit_test(test_an_admitted_race_ends),    cmocka_unit_test(test_diverged_trials_drop_out),
-        cmocka_unit_test(test_stopped_trials_can_go_on), cmocka_unit_test(test_rules_at_once),
-        cmocka_unit_test(test_the_best_three_see_more),  cmocka_unit_test(test_report_a),
+        cmocka_unit_test(test_the_best_go_on),
+        cmocka_unit_test(test_order_changes_nothing),
+        cmocka_unit_test(test_resume_decides_alike),
+        cmocka_unit_test(test_a_race_is_priced_as_one),
+        cmocka_unit_test(test_an_admitted_race_ends),
+        cmocka_unit_test(test_diverged_trials_drop_out),
+        cmocka_unit_test(test_stopped_trials_can_go_on),
+        cmocka_unit_test(test_rules_at_once),
+        cmocka_unit_test(test_a_resumed_race_takes_nobody_in),
+        cmocka_unit_test(test_the_best_three_see_more),
+        cmocka_unit_test(test_report_a),
         cmocka_unit_test(test_no_trend_no_skip),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
