@@ -54,13 +54,14 @@ const struct rung *rung_list_find(const struct rung_list *list, int32_t step);
 /* One row of results.h5. */
 struct result_row {
     struct trial trial;
-    struct record record;  /* the last one; status is the row's status */
-    uint32_t stages;       /* bit per stage the trial is a member of (in_stage) */
-    int32_t outside;       /* bool: not in the present grid */
-    int32_t status_before; /* enum trial_status: what a superseded row was */
-    int64_t reserved;      /* FLOPs held for it in the ledger now */
-    int64_t charged;       /* FLOPs spent on it: flops_counted */
-    char cut_reason[128];  /* why it was cut; "" = it was not */
+    struct record record;   /* the last one; status is the row's status */
+    uint32_t stages;        /* bit per stage the trial is a member of (in_stage) */
+    int32_t outside;        /* bool: not in the present grid */
+    int32_t status_before;  /* enum trial_status: what a superseded row was */
+    int64_t reserved;       /* FLOPs held for it in the ledger now */
+    int64_t charged;        /* FLOPs spent on it: flops_counted */
+    int64_t charged_before; /* of them, before it was run again from nothing */
+    char cut_reason[128];   /* why it was cut; "" = it was not */
     struct rung_list rungs;
 };
 
@@ -115,7 +116,8 @@ enum journal_kind {
     JOURNAL_PROGRESS, /* trial `index` is at `step` with training loss `value`; not needed to resume */
     JOURNAL_RECORD,   /* `record` came back */
     JOURNAL_SETTLE,   /* trial `index`: `flops` charged, what was reserved for it is released; `lost` repeated steps */
-    JOURNAL_STATUS,   /* trial `index` has `status` now (interrupted, superseded, pending again), `text` why */
+    JOURNAL_STATUS,   /* trial `index` has `status` now (interrupted, superseded, pending again), `text` why; pending:
+                         from nothing, its record and its rungs are void */
     JOURNAL_RUNG, /* trial `index` paused at `step` with validation loss `value`, `flops` counted up to there; `status`
                      = enum rung_verdict, `text` = the verdict in words */
     JOURNAL_OUTSIDE,    /* trial `index` left the grid; its charges stay spent */

@@ -99,9 +99,9 @@ struct plan {
     int32_t n_run[CONFIG_MAX_STAGES], n_cut[CONFIG_MAX_STAGES], n_kept[CONFIG_MAX_STAGES];
     int32_t n_cut_by_trials[CONFIG_MAX_STAGES]; /* of n_cut */
 };
-/* `known`: results of an earlier run of the same OUTPUT, or NULL. */
+/* `known`: results of an earlier run of the same OUTPUT, or NULL; `rerun`: --rerun, or NULL. */
 enum lvs_status plan_make(const struct config *config, struct sweep_facts *facts, const struct results *known,
-                          struct plan *out, struct lvs_error *err);
+                          const char *rerun, struct plan *out, struct lvs_error *err);
 void plan_free(struct plan *plan);
 /* LVS_BUDGET in words when [budget] over = refuse and a whole stage is cut. Warns of a metric that does not compare
  * what a stage varies. */
@@ -149,6 +149,7 @@ struct coordinator_event {
 
 enum coordinator_action_kind {
     ACTION_ASSIGN,      /* send trials[n_trials] to the worker, as attempt `attempt` */
+    ACTION_AGAIN,       /* trial runs from nothing (--rerun): journal it, and what it kept for going on is void */
     ACTION_ADMITTED,    /* trial: journal it */
     ACTION_REUSED,      /* trial is in the stage, its record is known already */
     ACTION_CUT,         /* trial: journal it */
@@ -174,6 +175,7 @@ struct coordinator_action {
     int64_t reserved;        /* ACTION_ADMITTED, ACTION_RETRY: what the ledger holds for it now */
     const struct rung *rung; /* ACTION_PAUSED, ACTION_RUNG: valid as long as the coordinator changes nothing */
     int32_t place, n_at_rung, n_kept; /* ACTION_RUNG: place-th of n_at_rung by loss, n_kept go on; 0 = not ranked */
+    bool reversed;                    /* ACTION_RUNG: it had been decided otherwise */
 };
 
 struct coordinator;
@@ -199,7 +201,6 @@ struct coordinator_options {
     int32_t stop_factor, stop_min_steps;
     bool trend_skip;
     bool retry_failed;
-    char rerun_key[LVS_HASH_TEXT]; /* train_key (or its start) to run again; "" = none */
 };
 /* The options that a configuration means, for n_workers workers. The arrays are owned (coordinator_options_free). */
 void coordinator_options_make(const struct config *config, const struct sweep_facts *facts, int32_t n_workers,
@@ -215,6 +216,12 @@ void coordinator_add_row(struct coordinator *coordinator, const struct result_ro
 void coordinator_set_lost(struct coordinator *coordinator, __int128 flops);
 /* All rows of an earlier run, in their order, and what it lost. */
 void coordinator_add_results(struct coordinator *coordinator, const struct results *known);
+/* --rerun: the trial of this name, or of the only train_key that begins so, has no result any more; between the rows
+ * and EVENT_START. LVS_USAGE when there is none, or several. */
+enum lvs_status coordinator_rerun(struct coordinator *coordinator, const char *key, struct lvs_error *err);
+bool trial_is_called(const struct trial *trial, const char *key);
+/* The budget kept the trial from its end: it was cut, or left where it paused although it was to go on. */
+bool coordinator_lacks_flops(const struct coordinator *coordinator, int32_t index);
 /* Takes one event; *actions (owned by the coordinator, valid until the next call) are to be carried out in order. */
 enum lvs_status coordinator_handle(struct coordinator *coordinator, const struct coordinator_event *event,
                                    const struct coordinator_action **actions, int32_t *n_actions,

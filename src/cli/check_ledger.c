@@ -76,6 +76,14 @@ static void take_record(struct account *account, const struct record *record) {
     row->interrupted = record->status == TRIAL_INTERRUPTED;
 }
 
+/* --rerun: no rung is behind it any more. */
+static void start_again(struct account *account, int32_t index) {
+    struct account_row *row = row_at(account, index);
+    row->at_rung = row->before_now = 0;
+    row->counted = -1;
+    row->interrupted = false;
+}
+
 static enum lvs_status take_event(void *context, const struct journal_event *event, struct lvs_error *err) {
     struct account *account = context;
     (void)err;
@@ -86,6 +94,7 @@ static enum lvs_status take_event(void *context, const struct journal_event *eve
     if (event->kind == JOURNAL_BASELINE) account->spent += event->flops;
     if (event->kind == JOURNAL_RECORD) take_record(account, event->record);
     if (event->kind == JOURNAL_RUNG) row_at(account, event->index)->at_rung = event->flops;
+    if (event->kind == JOURNAL_STATUS && event->status == TRIAL_PENDING) start_again(account, event->index);
     return LVS_OK;
 }
 

@@ -201,7 +201,7 @@ static void print_facts(const struct results *known, const struct sweep_facts *f
 static enum lvs_status refuse_cut_stage(const struct config *config, struct sweep_facts *facts,
                                         const struct results *known, struct lvs_error *err) {
     struct plan plan;
-    enum lvs_status status = plan_make(config, facts, known->n_rows > 0 ? known : NULL, &plan, err);
+    enum lvs_status status = plan_make(config, facts, known->n_rows > 0 ? known : NULL, NULL, &plan, err);
     if (status == LVS_OK) status = plan_check(config, &plan, err);
     plan_free(&plan);
     return status;

@@ -175,7 +175,7 @@ static enum lvs_status plan_show(const struct config *config, struct sweep_facts
     struct plan plan;
     bool found;
     LVS_TRY(read_known(config, &known, &found, err));
-    enum lvs_status status = plan_make(config, facts, found ? &known : NULL, &plan, err);
+    enum lvs_status status = plan_make(config, facts, found ? &known : NULL, NULL, &plan, err);
     struct plan_view view = {.config = config, .facts = facts, .plan = &plan, .known = found ? &known : NULL};
     if (status == LVS_OK) status = json ? print_json(&view, err) : print_plan(&view, err);
     if (status == LVS_OK) status = plan_check(config, &plan, err);

@@ -61,7 +61,8 @@ const struct command command_run = {
             "  --set SECTION.KEY=V   override a key of the INI; may be given several times\n"
             "  --fresh               rename the old output folder and start anew\n"
             "  --retry-failed        run failed and diverged trials again\n"
-            "  --rerun KEY           run one trial again: its name, or its train_key's start\n"
+            "  --rerun KEY           run one trial again from nothing: its name, or its\n"
+            "                        train_key's start; it is charged once more\n"
             "  --break-lock          take over an output folder whose lock is not ours\n"
             "  --in-process          no trainer process (for debuggers): a crash then ends\n"
             "                        the rank\n",

@@ -262,11 +262,23 @@ static void apply_assigned(const struct journal_event *event, struct result_row 
     keep_name(row->record.device, sizeof row->record.device, event->device);
 }
 
+/* --rerun: what it came to is void, what it cost stays spent. */
+static void start_again(struct result_row *row) {
+    int64_t lost = row->record.flops_lost;
+    int32_t attempt = row->record.attempt;
+    record_init(&row->record, &row->trial);
+    row->record.flops_lost = lost;
+    row->record.attempt = attempt;
+    row->rungs = (struct rung_list){0};
+    row->charged_before = row->charged;
+}
+
 static enum lvs_status apply_status(const struct journal_event *event, struct result_row *row, struct lvs_error *err) {
     if (event->status < 0 || event->status >= TRIAL_STATUS_COUNT)
         return lvs_fail(err, LVS_INPUT, "trial %d has status %d", event->index, event->status);
     if (event->status == TRIAL_SUPERSEDED && row->record.status != TRIAL_SUPERSEDED)
         row->status_before = row->record.status;
+    if (event->status == TRIAL_PENDING) start_again(row);
     row->record.status = event->status;
     if (event->status != TRIAL_SUPERSEDED && event->text && event->text[0])
         keep_name(row->record.error, sizeof row->record.error, event->text);

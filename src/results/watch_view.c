@@ -125,9 +125,9 @@ static int32_t measure_rate(const struct watch *watch, double *mean, double *dev
     int32_t n = 0;
     for (int32_t i = 0; i < watch->results.n_rows; i++) {
         const struct result_row *row = &watch->results.rows[i];
-        if (row->record.status != TRIAL_DONE || !(row->record.seconds > 0) || row->charged <= 0) continue;
-        double rate =
-            (double)row->charged * (row->record.pack_width > 1 ? row->record.pack_width : 1) / row->record.seconds;
+        int64_t charged = row->charged - row->charged_before;
+        if (row->record.status != TRIAL_DONE || !(row->record.seconds > 0) || charged <= 0) continue;
+        double rate = (double)charged * (row->record.pack_width > 1 ? row->record.pack_width : 1) / row->record.seconds;
         sum += rate;
         squares += rate * rate;
         n++;

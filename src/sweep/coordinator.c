@@ -67,7 +67,7 @@ static struct trial_state *add_known(struct coordinator *c, const struct trial *
     state->record.index = row;
     state->attempts = record->attempt;
     state->charged += charged;
-    if (record->attempt > 0 || record->status == TRIAL_RUNNING) coordinator_begin(c, row);
+    if (record->attempt > 0) coordinator_begin(c, row);
     /* A charge stays spent whatever becomes of the grid; it counts as `outside` until a stage asks for the trial. */
     ledger_add_outside(&c->ledger, charged);
     return state;
@@ -77,6 +77,7 @@ void coordinator_add_row(struct coordinator *c, const struct result_row *row) {
     struct trial_state *state = add_known(c, &row->trial, &row->record, row->charged);
     if (row->record.status == TRIAL_SUPERSEDED) state->record.status = row->status_before;
     state->rungs = row->rungs;
+    state->charged_before = row->charged_before;
     if (!row->outside) state->known_stage = row->trial.stage;
 }
 

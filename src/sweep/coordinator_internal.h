@@ -18,6 +18,8 @@ struct trial_state {
     int32_t avoid;           /* worker of the failed attempt; -1 = none */
     bool evaluate_only;      /* the weights are known, only the evaluation is new */
     bool queued, admitted;   /* admitted: by this run */
+    bool again;              /* --rerun: it begins from nothing when it is admitted */
+    int64_t charged_before;  /* of charged, before it was run again */
     bool begun;              /* its training counts as one of trials_cap (of the first row of a train_key) */
     struct rung_list rungs;  /* where it paused, in earlier runs too */
 };

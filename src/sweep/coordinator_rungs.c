@@ -164,12 +164,13 @@ static void segment_prices(const struct coordinator *c, const struct trial_state
     }
 }
 
-/* Trials cut before are cut again, those in the race stay in it: what was spent on it is added back. */
+/* Trials cut before are cut again, those in the race stay in it: what was spent on it is added back, but what a trial
+ * cost before it was run again. */
 static __int128 room_of_race(const struct coordinator *c) {
     __int128 charged = 0;
     for (int32_t i = 0; i < c->n_points; i++) {
         const struct trial_state *state = coordinator_at(c, c->stage_rows[i]);
-        if (is_racing(c, state) && state->trial.stage == c->stage) charged += state->charged;
+        if (is_racing(c, state) && state->trial.stage == c->stage) charged += state->charged - state->charged_before;
     }
     return coordinator_room(c, charged);
 }
@@ -184,7 +185,7 @@ static void admit_race(struct coordinator *c) {
         struct trial_state *state = coordinator_at(c, c->stage_rows[i]);
         int64_t segments[RUNGS_MAX + 1];
         if (!is_racing(c, state)) continue;
-        bool known = state->rungs.n > 0 || coordinator_is_settled(c, state);
+        bool known = state->rungs.n > 0 || state->attempts > 0 || coordinator_is_settled(c, state);
         if (!coordinator_may_begin(c, c->stage_rows[i])) {
             coordinator_cut(c, c->stage_rows[i], CUT_BY_TRIALS);
             continue;
@@ -204,16 +205,6 @@ static void admit_race(struct coordinator *c) {
 
 /* ---- the race ---- */
 
-static void emit_rung(struct coordinator *c, int32_t row, const struct rung *rung, int32_t place, int32_t n,
-                      int32_t kept) {
-    struct coordinator_action *action = coordinator_emit(c, ACTION_RUNG);
-    action->trial = row;
-    action->rung = rung;
-    action->place = place;
-    action->n_at_rung = n;
-    action->n_kept = kept;
-}
-
 /* Notes the verdict when it is a new one. */
 static void judge(struct coordinator *c, int32_t row, int32_t step, enum rung_verdict verdict, int32_t place, int32_t n,
                   int32_t kept) {
@@ -221,8 +212,14 @@ static void judge(struct coordinator *c, int32_t row, int32_t step, enum rung_ve
     for (int32_t i = 0; i < state->rungs.n; i++) {
         struct rung *rung = &state->rungs.rung[i];
         if (rung->step != step || rung->verdict == (int32_t)verdict) continue;
+        struct coordinator_action *action = coordinator_emit(c, ACTION_RUNG);
+        action->trial = row;
+        action->rung = rung;
+        action->place = place;
+        action->n_at_rung = n;
+        action->n_kept = kept;
+        action->reversed = rung->verdict != RUNG_WAITS;
         rung->verdict = verdict;
-        emit_rung(c, row, rung, place, n, kept);
     }
 }
 

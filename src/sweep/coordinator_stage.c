@@ -6,10 +6,6 @@
 
 /* A known row that needs no further run. A row that halving stopped is decided of anew, from what was measured. */
 bool coordinator_is_settled(const struct coordinator *c, const struct trial_state *state) {
-    const char *rerun = c->options.rerun_key;
-    if (!state->admitted && rerun[0] &&
-        (strncmp(state->trial.train_key, rerun, strlen(rerun)) == 0 || strcmp(state->trial.name, rerun) == 0))
-        return false;
     switch (state->record.status) {
     case TRIAL_DONE:
         return true;
@@ -23,21 +19,28 @@ bool coordinator_is_settled(const struct coordinator *c, const struct trial_stat
     }
 }
 
-/* The row of a point: the finished one with its key, or a fresh or unfinished one that must run. */
+/* Where the weights of a row to run are known it is an evaluation of them, and costs no more. */
+static void take_known_weights(struct coordinator *c, struct trial_state *state) {
+    const struct trial_state *trained = coordinator_at(c, coordinator_find_train(c, state->trial.train_key));
+    if (trained->record.status != TRIAL_DONE) return;
+    state->evaluate_only = true;
+    /* its folder stays where it is, whatever the grid would call it today */
+    lvs_copy(state->trial.name, sizeof state->trial.name, trained->trial.name);
+    state->trial.price.counted -= state->trial.price.training;
+    state->trial.price.training = 0;
+}
+
+/* The row of a point: the finished one with its key, or a fresh or unfinished one that must run. An evaluation that an
+ * earlier run left unfinished is one again, or trains when the weights are no longer known. */
 static int32_t row_of_point(struct coordinator *c, const struct trial *point) {
     int32_t row = coordinator_find_eval(c, point->eval_key);
-    if (row < 0) {
-        int32_t trained = coordinator_find_train(c, point->train_key);
-        bool weights_known = trained >= 0 && coordinator_at(c, trained)->record.status == TRIAL_DONE;
-        row = coordinator_append(c, point);
-        struct trial_state *state = coordinator_at(c, row);
-        state->evaluate_only = weights_known;
-        if (weights_known) { /* its folder stays where it is, whatever the grid would call it today */
-            lvs_copy(state->trial.name, sizeof state->trial.name, coordinator_at(c, trained)->trial.name);
-            state->trial.price.counted -= state->trial.price.training;
-            state->trial.price.training = 0;
-        }
-    }
+    bool is_new = row < 0;
+    if (is_new) row = coordinator_append(c, point);
+    struct trial_state *state = coordinator_at(c, row);
+    bool trains = state->trial.price.training > 0;
+    if (!is_new && (trains || state->admitted || coordinator_is_settled(c, state))) return row;
+    state->trial.price = point->price;
+    take_known_weights(c, state);
     return row;
 }
 
@@ -61,6 +64,8 @@ void coordinator_admit(struct coordinator *c, int32_t row, int32_t until, int64_
     state->attempts_before = state->attempts;
     coordinator_begin(c, row);
     state->admitted = true;
+    if (state->again) coordinator_emit(c, ACTION_AGAIN)->trial = row;
+    state->again = false;
     coordinator_enqueue(c, row);
     c->n_open++;
     struct coordinator_action *action = coordinator_emit(c, ACTION_ADMITTED);

@@ -5,6 +5,7 @@
 
 #include "driver.h"
 #include "lvsweep/log.h"
+#include "lvsweep/train.h"
 
 enum lvs_status driver_note(struct driver *driver, struct journal_event *event, struct lvs_error *err) {
     LVS_TRY(journal_append(driver->journal, event, err));
@@ -41,6 +42,27 @@ static enum lvs_status note_admitted(struct driver *driver, const struct coordin
     event.index = action->trial;
     event.flops = action->reserved;
     return driver_note(driver, &event, err);
+}
+
+/* --rerun: the trial has no result any more. Its checkpoints go after that is on disk: a kill in between leaves a trial
+ * that goes on from there, to the same numbers. */
+static enum lvs_status note_again(struct driver *driver, const struct coordinator_action *action,
+                                  struct lvs_error *err) {
+    const struct trial *trial = coordinator_trial(driver->coordinator, action->trial);
+    struct journal_event made = journal_event_make(JOURNAL_TRIAL), status = journal_event_make(JOURNAL_STATUS);
+    char folder[LVS_PATH_MAX];
+    made.index = status.index = action->trial;
+    made.trial = trial;
+    made.stage = trial->stage;
+    status.status = TRIAL_PENDING;
+    status.text = "run again from nothing (--rerun)";
+    LVS_TRY(driver_note(driver, &made, err));
+    LVS_TRY(driver_note(driver, &status, err));
+    LVS_TRY(journal_flush(driver->journal, err));
+    if (coordinator_evaluate_only(driver->coordinator, action->trial)) return LVS_OK;
+    LVS_TRY(trial_folder(folder, driver->config->output, trial->name, err));
+    checkpoint_remove(folder);
+    return LVS_OK;
 }
 
 static enum lvs_status note_cut(struct driver *driver, const struct coordinator_action *action, struct lvs_error *err) {
@@ -168,8 +190,11 @@ static enum lvs_status note_rung(struct driver *driver, const struct coordinator
     snprintf(text, sizeof text, "number %d of %d by validation loss", action->place, action->n_at_rung);
     if (action->n_kept > 0) snprintf(text + strlen(text), sizeof text - strlen(text), ", %d go on", action->n_kept);
     event.text = text;
-    log_debug("%s at step %d: %s: %s", coordinator_trial(driver->coordinator, action->trial)->name, event.step, text,
-              stopped ? "stopped" : "goes on");
+    const char *name = coordinator_trial(driver->coordinator, action->trial)->name;
+    log_debug("%s at step %d: %s: %s", name, event.step, text, stopped ? "stopped" : "goes on");
+    if (action->reversed)
+        log_info("%s: %s at step %d after all (%s), where an earlier run decided otherwise", name,
+                 stopped ? "stopped" : "goes on", event.step, text);
     return driver_note(driver, &event, err);
 }
 
@@ -198,6 +223,8 @@ static enum lvs_status carry_out_one(struct driver *driver, const struct coordin
     switch (action->kind) {
     case ACTION_ASSIGN:
         return queue_assignment(driver, action, err);
+    case ACTION_AGAIN:
+        return note_again(driver, action, err);
     case ACTION_ADMITTED:
         return note_admitted(driver, action, err);
     case ACTION_REUSED:

@@ -40,7 +40,19 @@ static enum lvs_status plan_event(struct plan *plan, const struct coordinator_ev
     return LVS_OK;
 }
 
-static enum lvs_status plan_finish_trial(struct plan *plan, int32_t trial, int32_t *assigned, struct lvs_error *err) {
+/* Equal settings give equal numbers: a trial that is run again comes to what it came to before. */
+static void foresee(const struct results *known, int32_t trial, int32_t until, struct record *record) {
+    if (!known || trial >= known->n_rows) return;
+    const struct result_row *row = &known->rows[trial];
+    const struct rung *rung = rung_list_find(&row->rungs, until);
+    if (until > 0 && rung) record->val_loss.loss = rung->loss;
+    if (until > 0 || row->record.status != TRIAL_DONE) return;
+    record->val_loss = row->record.val_loss;
+    record->val = row->record.val;
+}
+
+static enum lvs_status plan_finish_trial(struct plan *plan, const struct results *known, int32_t trial,
+                                         int32_t *assigned, struct lvs_error *err) {
     const struct trial *done = coordinator_trial(plan->coordinator, trial);
     struct record record;
     record_init(&record, done);
@@ -49,13 +61,14 @@ static enum lvs_status plan_finish_trial(struct plan *plan, int32_t trial, int32
     record.steps_done = segment.until;
     record.flops_training = segment.until > 0 ? segment.until * done->price.step : done->price.training;
     record.flops_evaluation = segment.charged + segment.price - record.flops_training;
+    foresee(known, trial, segment.until, &record);
     struct coordinator_event came = {.kind = EVENT_RECORD, .record = &record};
     struct coordinator_event ready = {.kind = EVENT_WORKER_READY};
     LVS_TRY(plan_event(plan, &came, assigned, err));
     return plan_event(plan, &ready, assigned, err);
 }
 
-static enum lvs_status plan_simulate(struct plan *plan, struct lvs_error *err) {
+static enum lvs_status plan_simulate(struct plan *plan, const struct results *known, struct lvs_error *err) {
     int32_t assigned = -1;
     struct coordinator_event start = {.kind = EVENT_START}, ready = {.kind = EVENT_WORKER_READY};
     LVS_TRY(plan_event(plan, &start, &assigned, err));
@@ -63,7 +76,7 @@ static enum lvs_status plan_simulate(struct plan *plan, struct lvs_error *err) {
     while (assigned >= 0) {
         int32_t trial = assigned;
         assigned = -1;
-        LVS_TRY(plan_finish_trial(plan, trial, &assigned, err));
+        LVS_TRY(plan_finish_trial(plan, known, trial, &assigned, err));
     }
     return LVS_OK;
 }
@@ -86,7 +99,7 @@ void coordinator_add_results(struct coordinator *coordinator, const struct resul
 }
 
 enum lvs_status plan_make(const struct config *config, struct sweep_facts *facts, const struct results *known,
-                          struct plan *out, struct lvs_error *err) {
+                          const char *rerun, struct plan *out, struct lvs_error *err) {
     *out = (struct plan){0};
     struct sweep_planner context = {.config = config, .facts = facts};
     struct planner planner = sweep_planner_make(&context);
@@ -97,7 +110,8 @@ enum lvs_status plan_make(const struct config *config, struct sweep_facts *facts
     enum lvs_status status = coordinator_create(&options, &planner, &out->coordinator, err);
     coordinator_options_free(&options);
     if (status == LVS_OK && known) coordinator_add_results(out->coordinator, known);
-    if (status == LVS_OK) status = plan_simulate(out, err);
+    if (status == LVS_OK && rerun) status = coordinator_rerun(out->coordinator, rerun, err);
+    if (status == LVS_OK) status = plan_simulate(out, known, err);
     if (status == LVS_OK) plan_totals(out, known);
     return status;
 }

@@ -103,6 +103,33 @@ enum lvs_status sweep_check_memory(const struct prepared *prepared, int32_t loca
                     (double)there / 0x1p30);
 }
 
+static bool is_in_grid(const struct prepared *prepared, const struct plan *plan, int32_t trial) {
+    for (int32_t stage = 0; stage < prepared->config->n_stages; stage++)
+        if (coordinator_in_stage(plan->coordinator, trial, stage)) return true;
+    return false;
+}
+
+/* A trial that the sweep would not come to, or could not pay for, keeps the result that it has. */
+static enum lvs_status check_rerun(const struct prepared *prepared, const char *rerun, const struct plan *plan,
+                                   struct lvs_error *err) {
+    bool found = false;
+    for (int32_t i = 0; i < prepared->known.n_rows; i++) {
+        const struct trial *trial = &prepared->known.rows[i].trial;
+        if (!trial_is_called(trial, rerun) || !is_in_grid(prepared, plan, i)) continue;
+        found = true;
+        if (coordinator_lacks_flops(plan->coordinator, i))
+            return lvs_fail(err, LVS_BUDGET,
+                            "--rerun %s: what is left of the budget does not pay for this trial once more (%.4g FLOPs "
+                            "at most; what it cost before stays spent). Raise [budget] flops. Nothing was started",
+                            trial->name, (double)coordinator_trial(plan->coordinator, i)->price.counted);
+    }
+    if (found) return LVS_OK;
+    return lvs_fail(err, LVS_USAGE,
+                    "--rerun %s: the trial is not in the present grid; give the INI that it was run with. Nothing was "
+                    "started",
+                    rerun);
+}
+
 enum lvs_status sweep_prepare(const struct sweep_options *options, struct prepared *out, struct lvs_error *err) {
     struct config_source source = {.path = options->ini,
                                    .sets = options->sets,
@@ -115,7 +142,8 @@ enum lvs_status sweep_prepare(const struct sweep_options *options, struct prepar
     struct plan plan;
     enum lvs_status status = open_output(options, out, err);
     if (status != LVS_OK) return status;
-    status = plan_make(out->config, out->facts, out->resumes ? &out->known : NULL, &plan, err);
+    status = plan_make(out->config, out->facts, out->resumes ? &out->known : NULL, options->rerun, &plan, err);
+    if (status == LVS_OK && options->rerun) status = check_rerun(out, options->rerun, &plan, err);
     if (status == LVS_OK) status = plan_check(out->config, &plan, err);
     if (status == LVS_OK) out->worker_bytes = bytes_of_worker(out->config, out->facts, &plan);
     plan_free(&plan);

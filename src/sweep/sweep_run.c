@@ -76,10 +76,10 @@ static enum lvs_status create_coordinator(struct driver *driver, const struct sw
     struct coordinator_options wanted;
     coordinator_options_make(driver->config, driver->facts, driver->n_workers, &wanted);
     wanted.retry_failed = options->retry_failed;
-    if (options->rerun) lvs_copy(wanted.rerun_key, sizeof wanted.rerun_key, options->rerun);
     enum lvs_status status = coordinator_create(&wanted, &planner, &driver->coordinator, err);
     coordinator_options_free(&wanted);
     if (status == LVS_OK) coordinator_add_results(driver->coordinator, known);
+    if (status == LVS_OK && options->rerun) status = coordinator_rerun(driver->coordinator, options->rerun, err);
     return status;
 }
 

@@ -2,6 +2,7 @@
 import csv
 import hashlib
 import io
+import json
 import os
 import pathlib
 import re
@@ -28,6 +29,23 @@ runner = fake
 fake = {fake}
 [evaluate]
 loss = yes
+"""
+
+RACE_INI = """
+[stage.search]
+rank = 2, 4, 8
+learning_rate = 1e-5, 5e-5, 1e-4
+steps = 90
+[stage.final]
+from = best
+steps = 50
+[stop]
+rule = {rule}
+factor = 3
+min_steps = 10
+[run]
+runner = fake
+fake = {fake}
 """
 
 
@@ -72,6 +90,21 @@ TIMING = {"seconds", "seconds_training", "seconds_evaluation", "tokens_per_secon
 
 def numbers(output):
     return [{key: value for key, value in row.items() if key not in TIMING} for row in table(output)]
+
+
+def assert_equal(expected, got, leave_out=()):
+    """Tables of `numbers`, but for some columns."""
+    assert len(expected) == len(got), (len(expected), len(got))
+    for before, after in zip(expected, got):
+        for key in before:
+            if key not in leave_out:
+                assert before[key] == after[key], f"{after['name']}: {key}: {before[key]} != {after[key]}"
+
+
+def rungs(output):
+    """What was decided at rungs: trial, step, verdict, loss."""
+    events = map(json.loads, (output / "journal.jsonl").read_text().splitlines())
+    return sorted((e["index"], e["step"], e["status"], e["value"]) for e in events if e["e"] == "rung" and e["status"])
 
 
 def fingerprint(path):

@@ -1,48 +1,18 @@
 """Early stopping: the same trials stopped on 1, 2 and 3 ranks, in packs, with dying trainers, and after kills in the
 middle; a trial that is never stopped gives the bits of one that nobody could have stopped."""
-import json
 import os
 import signal
 import time
 
 import harness
-
-INI = """
-[stage.search]
-rank = 2, 4, 8
-learning_rate = 1e-5, 5e-5, 1e-4
-steps = 90
-[stage.final]
-from = best
-steps = 50
-[stop]
-rule = {rule}
-factor = 3
-min_steps = 10
-[run]
-runner = fake
-fake = {fake}
-"""
+from harness import RACE_INI, assert_equal, rungs
 
 
 def fake(where, output, ranks, fake="loss:0.3", rule="halving", expect=0):
     ini = where / "fake.ini"
-    ini.write_text(INI.format(fake=fake, rule=rule))
+    ini.write_text(RACE_INI.format(fake=fake, rule=rule))
     harness.run(ranks, ini, "--output", where / output, expect=expect)
     return harness.numbers(where / output)
-
-
-def assert_equal(expected, got, leave_out=()):
-    assert len(expected) == len(got), (len(expected), len(got))
-    for before, after in zip(expected, got):
-        for key in before:
-            if key not in leave_out:
-                assert before[key] == after[key], f"{after['name']}: {key}: {before[key]} != {after[key]}"
-
-
-def rungs(output):
-    events = map(json.loads, (output / "journal.jsonl").read_text().splitlines())
-    return sorted((e["index"], e["step"], e["status"], e["value"]) for e in events if e["e"] == "rung" and e["status"])
 
 
 where = harness.folder()
@@ -58,7 +28,7 @@ print("1 and 3 ranks, dying trainers: equal decisions")
 expected_rungs = rungs(where / "one")
 for after in (2, 11):
     ini = where / "fake.ini"
-    ini.write_text(INI.format(fake="step:4e-3+loss:0.3", rule="halving"))
+    ini.write_text(RACE_INI.format(fake="step:4e-3+loss:0.3", rule="halving"))
     output = where / f"killed-{after}"
     process = harness.start(3, ini, "--output", output)
     journal = output / "journal.jsonl"

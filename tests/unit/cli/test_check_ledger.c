@@ -184,6 +184,28 @@ static void test_rungs(void **state) {
     assert_int_equal(problems_of(*state, false), 0);
 }
 
+/* Stopped at a rung, then run again: nothing that was charged before counts for it. */
+static void run_again(struct fixture *f, int64_t charged) {
+    struct journal_event pending = journal_event_make(JOURNAL_STATUS);
+    race(f, 25);
+    pending.index = 0;
+    pending.status = TRIAL_PENDING;
+    pending.text = "run again";
+    note(f, pending);
+    note_again(f, 0, 20);
+    note_settled(f, 0, TRIAL_PENDING, 20, 2, charged, 0);
+}
+
+static void test_run_again(void **state) {
+    run_again(*state, 20);
+    assert_int_equal(problems_of(*state, false), 0);
+}
+
+static void test_run_again_for_nothing(void **state) {
+    run_again(*state, 0);
+    assert_int_equal(problems_of(*state, false), 1);
+}
+
 static void test_rung_charged_wrongly(void **state) {
     race(*state, 24);
     assert_int_equal(problems_of(*state, false), 1);
@@ -245,6 +267,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_lost_steps_are_only_reported, setup, teardown),
         cmocka_unit_test_setup_teardown(test_rungs, setup, teardown),
         cmocka_unit_test_setup_teardown(test_rung_charged_wrongly, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_run_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_run_again_for_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_journal, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

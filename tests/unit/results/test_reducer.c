@@ -131,6 +131,32 @@ static void rows_leave_the_grid_and_come_back(void **state) {
     results_free(&results);
 }
 
+/* --rerun: no result, no rung, but what it cost. */
+static void a_pending_trial_begins_from_nothing(void **state) {
+    (void)state;
+    struct results results;
+    sample_results(&results, "out", 3);
+    struct result_row *row = &results.rows[1];
+    struct journal_event rung = of_trial(JOURNAL_RUNG, 1, 10), pending = of_trial(JOURNAL_STATUS, 1, 0);
+    rung.step = 5;
+    rung.status = RUNG_STOPPED;
+    pending.status = TRIAL_PENDING;
+    assert_int_equal(apply(&results, rung), LVS_OK);
+    row->record.attempt = 2;
+    row->record.flops_lost = 3;
+    __int128 spent = results.ledger.spent;
+    int64_t charged = row->charged;
+    assert_true(charged > 0 && row->rungs.n == 1 && row->record.steps_done > 0);
+    assert_int_equal(apply(&results, pending), LVS_OK);
+    assert_int_equal(row->record.status, TRIAL_PENDING);
+    assert_int_equal(row->record.steps_done, 0);
+    assert_true(isnan(row->record.val_loss.loss));
+    assert_true(row->record.attempt == 2 && row->record.flops_lost == 3);
+    assert_int_equal(row->rungs.n, 0);
+    assert_true(row->charged == charged && row->charged_before == charged && results.ledger.spent == spent);
+    results_free(&results);
+}
+
 static void stages_are_followed_by_name(void **state) {
     (void)state;
     static const char *const changed[] = {"final", "context", "search"};
@@ -185,8 +211,8 @@ static void the_ledger_is_the_sum_of_the_rows(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(contradictions_are_refused),        cmocka_unit_test(a_new_run_ends_reservations),
-        cmocka_unit_test(rows_leave_the_grid_and_come_back), cmocka_unit_test(stages_are_followed_by_name),
-        cmocka_unit_test(the_ledger_is_the_sum_of_the_rows),
+        cmocka_unit_test(rows_leave_the_grid_and_come_back), cmocka_unit_test(a_pending_trial_begins_from_nothing),
+        cmocka_unit_test(stages_are_followed_by_name),       cmocka_unit_test(the_ledger_is_the_sum_of_the_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -91,8 +91,10 @@ static void make_room(struct simulation *s, int32_t trial) {
     size_t more = (size_t)(grown - s->settled_capacity);
     s->settled = realloc(s->settled, (size_t)grown * sizeof *s->settled);
     s->row_charged = realloc(s->row_charged, (size_t)grown * sizeof *s->row_charged);
+    s->row_before = realloc(s->row_before, (size_t)grown * sizeof *s->row_before);
     memset(s->settled + s->settled_capacity, 0, more * sizeof *s->settled);
     memset(s->row_charged + s->settled_capacity, 0, more * sizeof *s->row_charged);
+    memset(s->row_before + s->settled_capacity, 0, more * sizeof *s->row_before);
     s->settled_capacity = grown;
 }
 
@@ -101,6 +103,11 @@ static void note_charge(struct simulation *s, const struct coordinator_action *a
     s->row_charged[action->trial] += action->charged;
     s->charged += action->charged;
     s->lost += action->lost;
+}
+
+static void note_again(struct simulation *s, int32_t trial) {
+    make_room(s, trial);
+    s->row_before[trial] = s->row_charged[trial];
 }
 
 static void note_settled(struct simulation *s, int32_t trial) {
@@ -126,6 +133,7 @@ static enum lvs_status give(struct simulation *s, struct under_way *way, const s
     for (int32_t i = 0; i < n; i++) {
         const struct coordinator_action *action = &actions[i];
         if (action->kind == ACTION_ADMITTED) s->n_admitted++;
+        if (action->kind == ACTION_AGAIN) note_again(s, action->trial);
         if (action->kind == ACTION_SETTLED) note_settled(s, action->trial);
         if (action->kind == ACTION_RETRY) s->n_retries++;
         if (action->kind == ACTION_GIVE_UP) s->gave_up = true;
@@ -226,16 +234,22 @@ void simulation_hand_over(struct simulation *to, const struct simulation *from, 
                              .record = *coordinator_record(from->coordinator, index)};
     const struct rung_list *rungs = coordinator_rungs(from->coordinator, index);
     row.rungs = *rungs;
-    if (index < from->settled_capacity) row.charged = from->row_charged[index];
+    if (row.record.status == TRIAL_RUNNING && row.record.attempt == 0) row.record.attempt = 1; /* `assigned` says so */
+    if (index < from->settled_capacity) {
+        row.charged = from->row_charged[index];
+        row.charged_before = from->row_before[index];
+    }
     coordinator_add_row(to->coordinator, &row);
     make_room(to, index);
     to->row_charged[index] = row.charged;
+    to->row_before[index] = row.charged_before;
     if (index == 0) to->lost = coordinator_ledger(from->coordinator)->lost;
     coordinator_set_lost(to->coordinator, to->lost);
 }
 
 void simulation_free(struct simulation *s) {
     free(s->row_charged);
+    free(s->row_before);
     coordinator_destroy(s->coordinator);
     free(s->settled);
     free(s->log);

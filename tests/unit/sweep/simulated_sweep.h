@@ -29,6 +29,7 @@ struct simulation {
     /* counted while it runs */
     int64_t n_records, n_assignments, n_admitted, n_settled, n_retries;
     int64_t *row_charged;   /* [settled_capacity] by trial */
+    int64_t *row_before;    /* [settled_capacity] of row_charged, before it was run again */
     __int128 spent_before;  /* by earlier runs that were handed over */
     __int128 charged, lost; /* added up from the actions, as the journal is */
     int64_t n_paused, n_stopped;
