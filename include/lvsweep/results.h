@@ -254,6 +254,8 @@ struct best_choice {
  * wins; rows of other statuses and rows outside the grid do not count, and rows that saw the first series of `narrow`
  * only do not when there are others. */
 struct best_choice results_best(const struct results *results, int32_t stage, const char *metric);
+/* By the sweep's metric, of the last stage that has one, whether or not the stage is over. */
+struct best_choice results_best_so_far(const struct results *results);
 /* The same where there is no table: every row is added (rows that are not done count for nothing), then the best is
  * asked for once. `metric` must outlive the choices. */
 struct choices {

@@ -27,9 +27,7 @@ static int run(int argc, char **argv) {
     if (metric && metric_check(metric, &err) != LVS_OK) return cli_fail(&err);
     if (results_read(argv[optind], &results, &err) != LVS_OK) return cli_fail(&err);
     if (metric) lvs_copy(results.metric, sizeof results.metric, metric);
-    struct best_choice best = {.index = -1};
-    for (int32_t stage = results.n_stages - 1; stage >= 0 && best.index < 0; stage--)
-        best = results_best(&results, stage, results.metric);
+    struct best_choice best = results_best_so_far(&results);
     char folder[LVS_PATH_MAX];
     int code = LVS_OK;
     if (best.index < 0 || trial_folder(folder, results.output, results.rows[best.index].trial.name, &err) != LVS_OK) {

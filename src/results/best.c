@@ -211,6 +211,13 @@ struct best_choice results_best(const struct results *results, int32_t stage, co
     return best;
 }
 
+struct best_choice results_best_so_far(const struct results *results) {
+    struct best_choice best = {.index = -1, .mean = NAN, .deviation = NAN};
+    for (int32_t stage = results->n_stages - 1; stage >= 0 && best.index < 0; stage--)
+        best = results_best(results, stage, results->metric);
+    return best;
+}
+
 int32_t results_leading(const struct results *results, int32_t stage, const char *metric, int32_t most,
                         int32_t *indices) {
     struct choices choices = choices_of(results, stage, metric);

@@ -318,13 +318,29 @@ static void add_stopped(const struct results *results, int32_t width, struct str
     strbuf_free(&line);
 }
 
-static void add_places(const struct results *results, struct strbuf *out) {
-    bool any_best = false;
+/* OUTPUT/best is there once a stage has ended with a best trial; before that there may be one so far, or none. */
+static void add_adapter(const struct results *results, struct strbuf *out) {
+    bool linked = false;
     for (int32_t stage = 0; stage < results->n_stages; stage++)
-        any_best = any_best || results->stage_best[stage] >= 0;
+        linked = linked || results->stage_best[stage] >= 0;
+    int32_t best = linked ? -1 : results_best_so_far(results).index;
+    if (linked)
+        strbuf_printf(out, "   adapter %s/best/adapter", results->output);
+    else if (best >= 0)
+        strbuf_printf(out, "   best so far %s/trials/%s/adapter", results->output, results->rows[best].trial.name);
+    else if (count_status(results, TRIAL_DONE) > 0)
+        strbuf_printf(out, "   no best: no finished trial has %s", results->metric);
+    else
+        strbuf_add(out, "   no adapter: no trial has finished");
+}
+
+static void add_places(const struct results *results, struct strbuf *out) {
     strbuf_printf(out, "results  %s/" RESULTS_FILE, results->output);
-    if (any_best) strbuf_printf(out, "   adapter %s/best/adapter", results->output);
-    strbuf_printf(out, "   next: lvsweep report %s -o report.html", results->output);
+    add_adapter(results, out);
+    if (results->state == SWEEP_STATE_INTERRUPTED)
+        strbuf_add(out, "   next: the same command goes on");
+    else
+        strbuf_printf(out, "   next: lvsweep report %s -o report.html", results->output);
 }
 
 void results_write_table(const struct results *results, const struct results_summary *summary, int32_t width,

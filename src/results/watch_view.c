@@ -167,9 +167,7 @@ static void estimate(struct watch *watch) {
 }
 
 static void find_best(struct watch *watch) {
-    struct best_choice best = {.index = -1};
-    for (int32_t stage = watch->results.n_stages - 1; stage >= 0 && best.index < 0; stage--)
-        best = results_best(&watch->results, stage, watch->results.metric);
+    struct best_choice best = results_best_so_far(&watch->results);
     watch->best = best.index;
     watch->best_value = best.mean;
 }

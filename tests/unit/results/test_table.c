@@ -5,6 +5,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
@@ -41,14 +42,40 @@ static void rows_baselines_budget_and_places(void **state) {
     results_free(&results);
 }
 
-static void without_a_best_no_adapter_is_named(void **state) {
+/* After an interruption the last line names what is there: no best trial before one has finished, no link before its
+ * stage is over. */
+static void places_are_there(void **state) {
     (void)state;
     struct results results;
-    sample_results(&results, "run.lvsweep", 2);
-    for (int32_t stage = 0; stage < results.n_stages; stage++)
-        results.stage_best[stage] = -1;
+    sample_results(&results, "run", 9);
+    results.state = SWEEP_STATE_INTERRUPTED;
     char *text = table_of(&results, 0);
-    require_line(text, "results  run.lvsweep/results.h5   next: lvsweep report run.lvsweep -o report.html\n");
+    require_line(text, "results  run/results.h5   adapter run/best/adapter   next: the same command goes on\n");
+    free(text);
+    results.stage_best[0] = results.stage_best[1] = -1;
+    for (int32_t i = 3; i < 9; i++)
+        results.rows[i].record.status = i == 3 ? TRIAL_INTERRUPTED : TRIAL_PENDING;
+    text = table_of(&results, 0);
+    char wanted[256];
+    snprintf(wanted, sizeof wanted, "results  run/results.h5   best so far run/trials/%s/adapter   next: the same",
+             results.rows[0].trial.name);
+    require_line(text, wanted);
+    free(text);
+    for (int32_t i = 0; i < 3; i++)
+        results.rows[i].record.val_loss.loss = NAN;
+    text = table_of(&results, 0);
+    require_line(text, "results  run/results.h5   no best: no finished trial has val_loss   next: the same");
+    free(text);
+    for (int32_t i = 0; i < 3; i++)
+        results.rows[i].record.status = TRIAL_PENDING;
+    text = table_of(&results, 0);
+    require_line(text,
+                 "results  run/results.h5   no adapter: no trial has finished   next: the same command goes on\n");
+    assert_null(strstr(text, "best"));
+    free(text);
+    results.state = SWEEP_STATE_FINISHED;
+    text = table_of(&results, 0);
+    require_line(text, "no trial has finished   next: lvsweep report run -o report.html\n");
     free(text);
     results_free(&results);
 }
@@ -141,7 +168,7 @@ static void cutting_keeps_whole_characters(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_baselines_budget_and_places),
-        cmocka_unit_test(without_a_best_no_adapter_is_named),
+        cmocka_unit_test(places_are_there),
         cmocka_unit_test(seeds_are_one_line),
         cmocka_unit_test(deviations_show_a_digit),
         cmocka_unit_test(other_axes_get_a_column),
