@@ -28,6 +28,7 @@ struct lock_owner {
     long long start; /* of the process, clock ticks since boot; 0 = not known */
     int restart;
     double since, beat; /* seconds since 1970 */
+    bool known;         /* false: the lock is there and does not say whose it is */
 };
 
 static void read_line(const char *path, char *out, size_t capacity) {
@@ -70,27 +71,33 @@ static struct lock_owner own_identity(void) {
     return own;
 }
 
+static void parse_owner(const char *text, struct lock_owner *out) {
+    json_t *document = json_loads(text, 0, NULL);
+    const char *host = "", *boot = "", *job = "";
+    json_int_t pid = 0, start = 0;
+    out->known = json_unpack(document, "{s:s, s:I, s?s, s?s, s?I, s?i, s?F}", "host", &host, "pid", &pid, "boot", &boot,
+                             "job", &job, "start", &start, "restart", &out->restart, "since", &out->since) == 0;
+    if (out->known) {
+        lvs_copy(out->host, sizeof out->host, host);
+        lvs_copy(out->boot, sizeof out->boot, boot);
+        lvs_copy(out->job, sizeof out->job, job);
+        out->pid = (long)pid;
+        out->start = start;
+    }
+    json_decref(document);
+}
+
+/* false = there is no lock. */
 static bool read_owner(const char *path, struct lock_owner *out) {
     struct stat info;
     struct lvs_error ignored;
     char *text = NULL;
     size_t length;
     memset(out, 0, sizeof *out);
-    if (stat(path, &info) != 0 || file_read(path, LOCK_TEXT_MAX_BYTES, &text, &length, &ignored) != LVS_OK)
-        return false;
+    if (stat(path, &info) != 0) return false;
     out->beat = (double)info.st_mtim.tv_sec + 1e-9 * (double)info.st_mtim.tv_nsec;
     out->since = out->beat;
-    json_t *document = json_loads(text, 0, NULL);
-    const char *host = "?", *boot = "", *job = "";
-    json_int_t pid = 0, start = 0;
-    json_unpack(document, "{s?s, s?s, s?s, s?I, s?I, s?i, s?F}", "host", &host, "boot", &boot, "job", &job, "pid", &pid,
-                "start", &start, "restart", &out->restart, "since", &out->since);
-    lvs_copy(out->host, sizeof out->host, host);
-    lvs_copy(out->boot, sizeof out->boot, boot);
-    lvs_copy(out->job, sizeof out->job, job);
-    out->pid = (long)pid;
-    out->start = start;
-    json_decref(document);
+    if (file_read(path, LOCK_TEXT_MAX_BYTES, &text, &length, &ignored) == LVS_OK) parse_owner(text, out);
     free(text);
     return true;
 }
@@ -108,13 +115,21 @@ static const char *stale_reason(const struct lock_owner *owner, const struct loc
 
 static enum lvs_status refuse(const char *path, const struct lock_owner *owner, struct lvs_error *err) {
     char since[32];
+    double age = clock_now() - owner->beat;
+    if (!owner->known)
+        return lvs_fail(err, LVS_OUTPUT,
+                        "%s: the lock cannot be read (empty, damaged, or no file of this program), so nobody knows "
+                        "whether another lvsweep works on this output; it was last touched %.0f s ago. The same "
+                        "command takes it over when that is more than two minutes; if certainly nobody works here, "
+                        "add --break-lock (exit 6)",
+                        path, age > 0 ? age : 0);
     time_t start = (time_t)owner->since;
     strftime(since, sizeof since, "%Y-%m-%d %H:%M:%S", localtime(&start));
     return lvs_fail(
         err, LVS_OUTPUT,
         "%s: another lvsweep works on this output: host %s, pid %ld%s%s, since %s, last heartbeat %.0f s ago. "
         "Wait for it, choose another --output, or, if it is certainly dead, add --break-lock (exit 6)",
-        path, owner->host, owner->pid, owner->job[0] ? ", job " : "", owner->job, since, clock_now() - owner->beat);
+        path, owner->host, owner->pid, owner->job[0] ? ", job " : "", owner->job, since, age);
 }
 
 /* The lock is written aside and linked to its name: it never exists without its owner in it. */
@@ -188,12 +203,15 @@ enum lvs_status lock_take(const char *output, bool force, struct sweep_lock *out
         }
         if (!read_owner(path, &owner)) continue; /* it was released meanwhile */
         const char *reason = force ? "--break-lock was given" : stale_reason(&owner, &own);
-        if (!reason && strcmp(owner.host, own.host) != 0) break;
-        if (!reason) {
+        if (!reason && owner.known && strcmp(owner.host, own.host) != 0) break;
+        if (!reason) { /* an owner on its way out; what cannot be read may be gone, or whole, at the next look */
             nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
             continue;
         }
-        log_warning("%s of host %s, pid %ld is broken: %s", path, owner.host, owner.pid, reason);
+        if (owner.known)
+            log_warning("%s of host %s, pid %ld is broken: %s", path, owner.host, owner.pid, reason);
+        else
+            log_warning("%s, which cannot be read, is broken: %s", path, reason);
         break_stale(path, &owner, own.pid);
     }
     return refuse(path, &owner, err);

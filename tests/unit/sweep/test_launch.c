@@ -101,12 +101,35 @@ static void test_whose_lock_is_broken(void **state) {
     assert_int_equal(rmdir(folder), 0);
 }
 
+/* Nobody's name is made up for a lock that has none; its age and the two ways out are told. */
+static void test_unreadable_locks(void **state) {
+    (void)state;
+    static const char *const texts[] = {"", "{\"host\": \"fa", "{\"host\": \"far\"}"};
+    strcpy(folder, "/tmp/lvsweep-lock-XXXXXX");
+    assert_non_null(mkdtemp(folder));
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        struct sweep_lock lock;
+        struct lvs_error err = {0};
+        put_lock(texts[i], 60);
+        assert_int_equal(lock_take(folder, false, &lock, &err), LVS_OUTPUT);
+        assert_non_null(strstr(err.text, "cannot be read"));
+        assert_non_null(strstr(err.text, "last touched 6")); /* 60 to 69 s */
+        assert_non_null(strstr(err.text, "add --break-lock (exit 6)"));
+        assert_null(strstr(err.text, "host"));
+        expect_lock(true, LVS_OK, NULL);
+        put_lock(texts[i], 130);
+        expect_lock(false, LVS_OK, NULL);
+    }
+    assert_int_equal(rmdir(folder), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_more_workers_than_gpus),
         cmocka_unit_test(test_two_ranks_on_a_card),
         cmocka_unit_test(test_deadlines),
         cmocka_unit_test(test_whose_lock_is_broken),
+        cmocka_unit_test(test_unreadable_locks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
