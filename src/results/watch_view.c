@@ -106,6 +106,12 @@ static void gather_workers(struct watch *watch, const struct replay *replay) {
     if (watch->n_workers) qsort(watch->workers, (size_t)watch->n_workers, sizeof *watch->workers, by_rank);
 }
 
+/* Steps since its last rung, which those before were charged at. */
+static int32_t uncharged_steps(const struct result_row *row, const struct trial_progress *progress) {
+    int32_t n = row->rungs.n, charged = n > 0 ? row->rungs.rung[n - 1].step : 0;
+    return progress->last_step > charged ? progress->last_step - charged : 0;
+}
+
 static void gather_flops(struct watch *watch, const struct replay *replay) {
     const struct ledger *ledger = &watch->results.ledger;
     double running = 0;
@@ -113,7 +119,8 @@ static void gather_flops(struct watch *watch, const struct replay *replay) {
         const struct result_row *row = &watch->results.rows[i];
         if (row->record.status >= 0 && row->record.status < TRIAL_STATUS_COUNT) watch->count[row->record.status]++;
         if (row->record.status != TRIAL_RUNNING || !replay->progress[i].n_told) continue;
-        running += fmin((double)row->trial.price.step * replay->progress[i].last_step, (double)row->reserved);
+        double done = (double)row->trial.price.step * uncharged_steps(row, &replay->progress[i]);
+        running += fmin(done, (double)row->reserved);
     }
     watch->flops_done = (double)ledger->spent + running;
     watch->flops_open = (double)ledger->reserved - running;

@@ -57,6 +57,74 @@ static void test_running(void **state) {
     watch_free(&watch);
 }
 
+/* ---- a trial that goes on from a rung ---- */
+
+static void put(struct journal *journal, struct journal_event event) {
+    struct lvs_error err = {0};
+    event.time = 1000;
+    assert_int_equal(journal_append(journal, &event, &err), LVS_OK);
+}
+
+static void put_of(struct journal *journal, enum journal_kind kind, int32_t step, int64_t flops) {
+    struct journal_event event = journal_event_make(kind);
+    event.index = event.worker = event.status = 0;
+    event.attempt = 1;
+    event.step = step;
+    event.value = 1;
+    event.flops = flops;
+    event.host = event.device = event.text = "";
+    event.lost = 0;
+    put(journal, event);
+}
+
+/* 100 steps of 7 FLOPs; paused at step 10 and charged for that, at step 40 by now, with all that is left reserved. */
+static void put_promoted_trial(struct journal *journal) {
+    static const char *const names[] = {"search"};
+    struct trial trial = {.parent = -1, .name = "t", .train_key = "k", .eval_key = "e"};
+    struct record record;
+    struct journal_sweep sweep = {
+        .n_stages = 1, .stage_name = names, .n_channel = 1, .channel_name = names, .channel_unit = names};
+    struct journal_event begin = journal_event_make(JOURNAL_SWEEP), made = journal_event_make(JOURNAL_TRIAL),
+                         came = journal_event_make(JOURNAL_RECORD);
+    trial.settings.steps.value = 100;
+    trial.price = (struct trial_price){.step = 7, .training = 700, .counted = 700};
+    record_init(&record, &trial);
+    record.steps_done = 10;
+    record.flops_training = 70;
+    begin.sweep = &sweep;
+    made.trial = &trial;
+    came.record = &record;
+    put(journal, begin);
+    put(journal, made);
+    put_of(journal, JOURNAL_ADMITTED, 0, 700);
+    put_of(journal, JOURNAL_ASSIGNED, 0, 0);
+    put(journal, came);
+    put_of(journal, JOURNAL_RUNG, 10, 70);
+    put_of(journal, JOURNAL_SETTLE, 0, 70);
+    put_of(journal, JOURNAL_ADMITTED, 0, 630);
+    put_of(journal, JOURNAL_ASSIGNED, 0, 0);
+    put_of(journal, JOURNAL_PROGRESS, 40, 0);
+}
+
+static void test_steps_before_a_rung_count_once(void **state) {
+    (void)state;
+    char output[LVS_PATH_MAX + 32], path[LVS_PATH_MAX + 64];
+    struct journal *journal;
+    struct watch watch;
+    struct lvs_error err = {0};
+    snprintf(output, sizeof output, "%s/promoted", folder);
+    snprintf(path, sizeof path, "%s/" RESULTS_JOURNAL, output);
+    assert_int_equal(file_make_folder(output, &err), LVS_OK);
+    assert_int_equal(journal_open(path, NULL, NULL, &journal, &err), LVS_OK);
+    put_promoted_trial(journal);
+    assert_int_equal(journal_close(journal, &err), LVS_OK);
+    if (watch_read(output, &watch, &err) != LVS_OK) fail_msg("%s", err.text);
+    assert_int_equal(watch.workers[0].step, 40);
+    assert_true(watch.flops_done == 40 * 7);
+    assert_true(watch.flops_open == 60 * 7);
+    watch_free(&watch);
+}
+
 static void test_finished(void **state) {
     (void)state;
     struct watch watch;
@@ -214,9 +282,15 @@ static int remove_folder(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_no_journal),       cmocka_unit_test(test_running), cmocka_unit_test(test_finished),
-        cmocka_unit_test(test_table_fits),       cmocka_unit_test(test_changes), cmocka_unit_test(test_json),
-        cmocka_unit_test(test_terminal_is_safe), cmocka_unit_test(test_losses),
+        cmocka_unit_test(test_no_journal),
+        cmocka_unit_test(test_running),
+        cmocka_unit_test(test_finished),
+        cmocka_unit_test(test_table_fits),
+        cmocka_unit_test(test_changes),
+        cmocka_unit_test(test_json),
+        cmocka_unit_test(test_terminal_is_safe),
+        cmocka_unit_test(test_losses),
+        cmocka_unit_test(test_steps_before_a_rung_count_once),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
