@@ -57,15 +57,11 @@ static void add_part(struct bar_line *line, const char *part) {
 
 /* Best of the last stage that has one, as `watch` shows it. */
 static void add_best(const struct driver *driver, struct bar_line *line) {
-    const struct results *results = &driver->results;
     char part[64];
-    for (int32_t stage = results->n_stages - 1; stage >= 0; stage--) {
-        struct best_choice best = results_best(results, stage, results->metric);
-        if (best.index < 0) continue;
-        snprintf(part, sizeof part, "  best %.24s %.4g", results->metric, best.mean);
-        add_part(line, part);
-        return;
-    }
+    struct best_choice best = results_best_so_far(&driver->results);
+    if (best.index < 0) return;
+    snprintf(part, sizeof part, "  best %.24s %.4g", driver->results.metric, best.mean);
+    add_part(line, part);
 }
 
 /* The training losses at work: from the least to the greatest; of a single one its step, too. */
