@@ -101,8 +101,10 @@ void results_free(struct results *results);
 /* Row of a train_key (and eval_key unless NULL); -1 = none. */
 int32_t results_find(const struct results *results, const char *train_key, const char *eval_key);
 /* Replays OUTPUT/journal.jsonl. LVS_INPUT when there is none or it is corrupt. Never writes: a torn last line (a writer
- * at work, or killed) is left out. */
+ * at work, or killed) is left out; so is a damaged one, with a warning. */
 enum lvs_status results_read(const char *output, struct results *out, struct lvs_error *err);
+/* The same for who goes on from there: a damaged end is LVS_INPUT. */
+enum lvs_status results_read_whole(const char *output, struct results *out, struct lvs_error *err);
 
 /* ---- journal ---- */
 
@@ -162,10 +164,10 @@ struct journal_event {
 struct journal_event journal_event_make(enum journal_kind kind);
 
 struct journal;
-/* Opens for appending, creating the file when it is missing. A torn tail (half a line, or trailing bytes that are no
- * line with its checksum and that no good line follows) is cut off with a warning; a bad line before a good one is
- * LVS_INPUT with its number. Replays what is there into `apply` (may be NULL). One writer a journal: the caller holds
- * the sweep's lock. */
+/* Opens for appending, creating the file when it is missing. A torn end (half a line; lines that are empty, or hold
+ * a sector of zeros, which never came to the disk) is cut off with a warning; any other line that does not match its
+ * checksum was whole once and is LVS_INPUT with its number, the last one too. Replays what is there into `apply` (may
+ * be NULL). One writer a journal: the caller holds the sweep's lock. */
 typedef enum lvs_status (*journal_visitor)(void *context, const struct journal_event *event, struct lvs_error *err);
 enum lvs_status journal_open(const char *path, journal_visitor apply, void *context, struct journal **out,
                              struct lvs_error *err);
@@ -176,14 +178,20 @@ enum lvs_status journal_append(struct journal *journal, struct journal_event *ev
 enum lvs_status journal_flush(struct journal *journal, struct lvs_error *err);
 /* Flushes and frees, also when the flush fails. */
 enum lvs_status journal_close(struct journal *journal, struct lvs_error *err);
-/* Reads only, stops before a torn tail. */
-enum lvs_status journal_replay(const char *path, journal_visitor apply, void *context, struct lvs_error *err);
-/* The same over bytes in memory; `path` for messages. *good (may be NULL) = bytes before a torn tail. */
+/* What follows the last good line. */
+struct journal_end {
+    size_t good;          /* bytes before it */
+    int64_t damaged_line; /* its first line, when some of it was whole once; 0 = nothing, or torn */
+};
+/* Reads only, stops before the end that follows the last good line. A damaged end is told in *end, or with NULL refused
+ * as journal_open does. */
+enum lvs_status journal_replay(const char *path, journal_visitor apply, void *context, struct journal_end *end,
+                               struct lvs_error *err);
+/* What readers say of a damaged end: one line on standard error. */
+void journal_warn_of(const char *path, const struct journal_end *end);
+/* The same over bytes in memory; `path` for messages. */
 enum lvs_status journal_replay_bytes(const char *path, const char *bytes, size_t length, journal_visitor apply,
-                                     void *context, size_t *good, struct lvs_error *err);
-/* The first line that is not as it was written, 0 = none. A last line without its end is no damage: a write was torn.
- */
-int64_t journal_damaged_line(const char *bytes, size_t length);
+                                     void *context, struct journal_end *end, struct lvs_error *err);
 
 /* The reducer: what an event does to the table. context is a struct results; a journal_visitor. LVS_INPUT for an event
  * that contradicts the table (a trial that is not there, more charged than reserved). */

@@ -20,7 +20,8 @@ struct watch {
     int32_t n_workers;
     struct watch_worker *workers; /* [n_workers] by rank, owned */
     int32_t count[TRIAL_STATUS_COUNT];
-    int32_t best; /* row, -1 = none */
+    int64_t damaged_line; /* of the journal's end, which is left out; 0 = none */
+    int32_t best;         /* row, -1 = none */
     double best_value;
     double flops_done;     /* charged, and what running trials have done */
     double flops_open;     /* reserved and not yet done */

@@ -129,29 +129,29 @@ static void print_account(const struct account *account) {
 
 int32_t check_ledger(const struct check *check) {
     char path[LVS_PATH_MAX], *bytes = NULL;
-    size_t length = 0, good = 0;
+    size_t length = 0;
+    struct journal_end end = {0};
     struct lvs_error err = {0};
     struct account account = {.knows_count = check->config != NULL,
                               .with_evaluation = check->config && check->config->count == COUNT_TRAINING_EVALUATION,
                               .charges_lost = check->config && check->config->lost == LOST_CHARGE};
     enum lvs_status status = file_join(path, check->output, RESULTS_JOURNAL, &err);
     if (status == LVS_OK) status = file_read(path, (size_t)1 << 36, &bytes, &length, &err);
-    if (status == LVS_OK) status = journal_replay_bytes(path, bytes, length, take_event, &account, &good, &err);
-    int64_t damaged = status == LVS_OK ? journal_damaged_line(bytes, length) : 0;
+    if (status == LVS_OK) status = journal_replay_bytes(path, bytes, length, take_event, &account, &end, &err);
     free(bytes);
     if (status != LVS_OK) {
         free(account.rows);
         return check_problem("%s", err.text);
     }
     print_account(&account);
-    if (damaged)
+    if (end.damaged_line)
         account.problems += check_problem(
-            "journal line %lld does not match its checksum; a resume cuts off the last %zu bytes and repeats what "
-            "they said. Restore the journal from a copy if there is one",
-            (long long)damaged, length - good);
-    else if (good < length)
+            "journal line %lld does not match its checksum; no run goes on from it. Restore the journal from a copy; "
+            "without one, sed -i '%lld,$d' %s cuts off the last %zu bytes, and what they said happens again",
+            (long long)end.damaged_line, (long long)end.damaged_line, path, length - end.good);
+    else if (end.good < length)
         printf("          the last %zu bytes are half a line: a writer at work, or killed; a resume cuts them off\n",
-               length - good);
+               length - end.good);
     int32_t problems = account.problems + compare(&account, &check->results);
     free(account.rows);
     return problems;

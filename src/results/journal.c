@@ -1,6 +1,6 @@
 /* OUTPUT/journal.jsonl: append-only, one JSON object a line with a number and a checksum, the truth of a sweep. Knows
  * lines and files; what events mean is results.c's. Invariant: everything before the end of the last good line is as
- * it was written. */
+ * it was written, and nothing after it was, or the journal is refused: it may have been the result of a trial. */
 #include "results_internal.h"
 
 #include <errno.h>
@@ -34,6 +34,17 @@ static bool line_is_whole(const char *line, size_t length) {
     return memcmp(line + length - CHECK_BYTES, check, CHECK_BYTES) == 0;
 }
 
+#define HOLE_BYTES 512 /* a sector */
+
+/* A bad line with its end: where a write was torn it is empty, or holds zeros for sectors that never came to the disk.
+ * Any other was whole once. */
+static bool line_was_whole(const char *line, size_t length) {
+    size_t zeros = 0;
+    for (size_t i = 0; i < length && zeros < HOLE_BYTES; i++)
+        zeros = line[i] ? 0 : zeros + 1;
+    return length > 0 && zeros < HOLE_BYTES;
+}
+
 /* A reader of lines: replays good ones, remembers where the first bad one was. */
 struct scan {
     const char *path;
@@ -41,6 +52,7 @@ struct scan {
     void *context;
     int64_t line;        /* lines seen */
     int64_t bad_line;    /* first bad one, 0 = none */
+    bool damaged;        /* one of those was whole once */
     size_t offset, good; /* bytes seen; bytes of good lines */
     int64_t n_good;      /* good lines */
     struct strbuf held;  /* lines that count only with the next one, each with its '\n' */
@@ -97,6 +109,7 @@ static enum lvs_status scan_line(struct scan *scan, const char *line, size_t len
     scan->offset += length + 1;
     if (!line_is_whole(line, length)) {
         if (!scan->bad_line) scan->bad_line = scan->line;
+        scan->damaged = scan->damaged || line_was_whole(line, length);
         return LVS_OK;
     }
     if (scan->bad_line)
@@ -129,31 +142,33 @@ static enum lvs_status scan_lines(struct scan *scan, const char *bytes, size_t l
     return LVS_OK;
 }
 
+/* What is left after the last '\n': half a line, unless its '\n' is another byte now. `end` NULL: damage is refused. */
+static enum lvs_status scan_end(struct scan *scan, const char *rest, size_t length, struct journal_end *end,
+                                struct lvs_error *err) {
+    bool damaged = scan->damaged || (length > 0 && line_is_whole(rest, length - 1));
+    int64_t line = scan->bad_line ? scan->bad_line : scan->line + 1;
+    if (end) *end = (struct journal_end){.good = scan->good, .damaged_line = damaged ? line : 0};
+    if (end || !damaged) return LVS_OK;
+    return lvs_fail(err, LVS_INPUT,
+                    "%s:%lld: the end of the journal does not match its checksum and was no torn write: it was damaged "
+                    "or edited. Restore the journal from a copy; without one, sed -i '%lld,$d' %s cuts the end off, "
+                    "and what it said happens again: a trial whose result that was runs again",
+                    scan->path, (long long)line, (long long)line, scan->path);
+}
+
 enum lvs_status journal_replay_bytes(const char *path, const char *bytes, size_t length, journal_visitor apply,
-                                     void *context, size_t *good, struct lvs_error *err) {
+                                     void *context, struct journal_end *end, struct lvs_error *err) {
     struct scan scan = {.path = path, .apply = apply, .context = context};
     size_t used = 0;
     enum lvs_status status = length ? scan_lines(&scan, bytes, length, &used, err) : LVS_OK;
-    if (good) *good = scan.good;
+    if (status == LVS_OK) status = scan_end(&scan, bytes + used, length - used, end, err);
     scan_free(&scan);
     return status;
 }
 
-int64_t journal_damaged_line(const char *bytes, size_t length) {
-    int64_t line = 0;
-    for (size_t at = 0, n; at < length; at += n + 1) {
-        const char *end = memchr(bytes + at, '\n', length - at);
-        n = end ? (size_t)(end - (bytes + at)) : length - at;
-        line++;
-        bool is_torn = !end && !line_is_whole(bytes + at, n - 1); /* else its '\n' is another byte now */
-        if (!line_is_whole(bytes + at, n) && !is_torn) return line;
-    }
-    return 0;
-}
-
 /* ---- reading a file ---- */
 
-static enum lvs_status scan_file(struct scan *scan, int fd, struct lvs_error *err) {
+static enum lvs_status scan_file(struct scan *scan, int fd, struct journal_end *end, struct lvs_error *err) {
     size_t capacity = (size_t)1 << 20, held = 0;
     char *buffer = lvs_malloc(capacity);
     enum lvs_status status = LVS_OK;
@@ -171,18 +186,28 @@ static enum lvs_status scan_file(struct scan *scan, int fd, struct lvs_error *er
         status = scan_lines(scan, buffer, held, &used, err);
         memmove(buffer, buffer + used, held -= used);
     }
+    if (status == LVS_OK) status = scan_end(scan, buffer, held, end, err);
     free(buffer);
     return status;
 }
 
-enum lvs_status journal_replay(const char *path, journal_visitor apply, void *context, struct lvs_error *err) {
+enum lvs_status journal_replay(const char *path, journal_visitor apply, void *context, struct journal_end *end,
+                               struct lvs_error *err) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return lvs_fail(err, LVS_INPUT, "%s: cannot open: %s", path, strerror(errno));
     struct scan scan = {.path = path, .apply = apply, .context = context};
-    enum lvs_status status = scan_file(&scan, fd, err);
+    enum lvs_status status = scan_file(&scan, fd, end, err);
     close(fd);
     scan_free(&scan);
     return status;
+}
+
+void journal_warn_of(const char *path, const struct journal_end *end) {
+    if (end->damaged_line)
+        log_warning(
+            "%s:%lld: the end of the journal does not match its checksum and is left out here: it was damaged or "
+            "edited, and no run goes on from it (lvsweep check says more)",
+            path, (long long)end->damaged_line);
 }
 
 /* ---- appending ---- */
@@ -212,7 +237,7 @@ static enum lvs_status journal_load(struct journal *journal, journal_visitor app
     struct stat info;
     if (fstat(journal->fd, &info) != 0 || !S_ISREG(info.st_mode))
         return lvs_fail(err, LVS_OUTPUT, "%s: not a regular file", journal->path);
-    enum lvs_status status = scan_file(&scan, journal->fd, err);
+    enum lvs_status status = scan_file(&scan, journal->fd, NULL, err);
     scan_free(&scan);
     if (status != LVS_OK) return status;
     if (fstat(journal->fd, &info) != 0)

@@ -384,13 +384,25 @@ enum lvs_status results_apply(void *context, const struct journal_event *event, 
     }
 }
 
-enum lvs_status results_read(const char *output, struct results *out, struct lvs_error *err) {
+/* Through `end`, or with NULL without damage only. */
+static enum lvs_status read_journal(const char *output, struct results *out, struct journal_end *end,
+                                    struct lvs_error *err) {
     char path[LVS_PATH_MAX];
     LVS_TRY(file_join(path, output, RESULTS_JOURNAL, err));
     if (!file_exists(path))
         return lvs_fail(err, LVS_INPUT, "%s: no " RESULTS_JOURNAL " in it; give the OUTPUT folder of a sweep", output);
     results_init(out, output);
-    enum lvs_status status = journal_replay(path, results_apply, out, err);
+    enum lvs_status status = journal_replay(path, results_apply, out, end, err);
+    if (status == LVS_OK && end) journal_warn_of(path, end);
     if (status != LVS_OK) results_free(out);
     return status;
+}
+
+enum lvs_status results_read(const char *output, struct results *out, struct lvs_error *err) {
+    struct journal_end end;
+    return read_journal(output, out, &end, err);
+}
+
+enum lvs_status results_read_whole(const char *output, struct results *out, struct lvs_error *err) {
+    return read_journal(output, out, NULL, err);
 }

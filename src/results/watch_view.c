@@ -188,8 +188,11 @@ enum lvs_status watch_read(const char *output, struct watch *out, struct lvs_err
     if (status == LVS_OK && !file_exists(path))
         status =
             lvs_fail(err, LVS_INPUT, "%s: no " RESULTS_JOURNAL " in it; give the OUTPUT folder of a sweep", output);
-    if (status == LVS_OK) status = journal_replay(path, visit, &replay, err);
+    struct journal_end end;
+    if (status == LVS_OK) status = journal_replay(path, visit, &replay, &end, err);
     if (status == LVS_OK) {
+        journal_warn_of(path, &end);
+        out->damaged_line = end.damaged_line;
         progress_of(&replay, out->results.n_rows);
         gather_flops(out, &replay);
         gather_workers(out, &replay);

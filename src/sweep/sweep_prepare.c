@@ -63,7 +63,7 @@ static enum lvs_status open_output(const struct sweep_options *options, struct p
         results_init(&out->known, output);
         return LVS_OK;
     }
-    LVS_TRY(results_read(output, &out->known, err));
+    LVS_TRY(results_read_whole(output, &out->known, err));
     lost_steps_find(&out->known, (enum lost_mode)out->config->lost, &out->lost);
     return LVS_OK;
 }

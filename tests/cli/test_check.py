@@ -1,7 +1,10 @@
-"""lvsweep check: a whole folder passes; damage is found and named; what a resume would do, and why."""
+"""lvsweep check: a whole folder passes; damage is found and named; what a resume would do, and why. A run goes on from a
+torn journal and not from a damaged one; readers say which."""
 import os
+import re
 import shutil
 import signal
+import subprocess
 import time
 
 import harness
@@ -19,6 +22,35 @@ def damaged(path, change, cause):
     said = check(output, expect=5)
     assert cause in said, (path, said)
     path.write_bytes(before)
+
+
+def damaged_end(ini, *sets):
+    """A byte of the last line, of the end of the sweep or of a trial: no run, a line of warning from readers, and the way
+    on that the message names, to the same results."""
+    path = output / "journal.jsonl"
+    whole, results = path.read_bytes(), harness.numbers(output)
+    settled = whole[:whole.index(b"\n", whole.rindex(b'"e":"settle"')) + 1]
+    for journal, at in [(whole, -30), (whole, -1), (settled, settled.rindex(b"\n", 0, -1) + 1), (settled, -30)]:
+        path.write_bytes(flip(at % len(journal))(journal))
+        before = harness.fingerprint(output)
+        for words in (["watch", output, "--once"], ["report", output, "-o", where / "report.html"],
+                      ["export", output, "--csv"], ["plan", ini, *sets]):
+            said = harness.run(0, *words).stderr
+            assert said.count("\n") == 1 and "does not match its checksum and is left out here" in said, (words, said)
+        assert "damaged at line" in harness.run(0, "watch", output, "--once").stdout
+        said = harness.run(0, ini, *sets, expect=5).stderr
+        assert "was no torn write" in said and harness.fingerprint(output) == before, said
+        cure = re.search(r"sed -i '\d+,\$d' \S+", said).group(0)
+        assert cure in check(output, expect=5)
+        subprocess.run(cure, shell=True, check=True)
+        harness.run(0, ini, *sets)
+        assert harness.numbers(output) == results
+        path.write_bytes(whole)
+    path.write_bytes(whole[:-30])  # torn: nobody is worried, a run cuts it off
+    for words in ["watch", output, "--once"], ["report", output, "-o", where / "report.html"]:
+        assert harness.run(0, *words).stderr == "", words
+    assert "a torn end was cut off" in harness.run(0, ini, *sets).stderr
+    path.write_bytes(whole)
 
 
 def flip(at):
@@ -60,6 +92,8 @@ try:
     assert first.name in check(output, expect=5)
     shutil.move(where / "aside", first / "adapter")
     assert "no problem found" in check(output)
+
+    damaged_end(ini, *few)
 
     # A torn last line is no problem: a writer may be at work.
     with open(output / "journal.jsonl", "ab") as journal:

@@ -106,23 +106,55 @@ static void put_promoted_trial(struct journal *journal) {
     put_of(journal, JOURNAL_PROGRESS, 40, 0);
 }
 
-static void test_steps_before_a_rung_count_once(void **state) {
-    (void)state;
-    char output[LVS_PATH_MAX + 32], path[LVS_PATH_MAX + 64];
+static void write_promoted(const char *name, char path[LVS_PATH_MAX + 64]) {
+    char output[LVS_PATH_MAX + 32];
     struct journal *journal;
-    struct watch watch;
     struct lvs_error err = {0};
-    snprintf(output, sizeof output, "%s/promoted", folder);
-    snprintf(path, sizeof path, "%s/" RESULTS_JOURNAL, output);
+    snprintf(output, sizeof output, "%s/%s", folder, name);
+    snprintf(path, LVS_PATH_MAX + 64, "%s/" RESULTS_JOURNAL, output);
     assert_int_equal(file_make_folder(output, &err), LVS_OK);
     assert_int_equal(journal_open(path, NULL, NULL, &journal, &err), LVS_OK);
     put_promoted_trial(journal);
     assert_int_equal(journal_close(journal, &err), LVS_OK);
-    if (watch_read(output, &watch, &err) != LVS_OK) fail_msg("%s", err.text);
+}
+
+static void test_steps_before_a_rung_count_once(void **state) {
+    (void)state;
+    char path[LVS_PATH_MAX + 64];
+    struct watch watch;
+    write_promoted("promoted", path);
+    read_kind("promoted", &watch);
     assert_int_equal(watch.workers[0].step, 40);
     assert_true(watch.flops_done == 40 * 7);
     assert_true(watch.flops_open == 60 * 7);
     watch_free(&watch);
+}
+
+/* What is left out of the journal is told in the table. */
+static void test_damage_is_shown(void **state) {
+    (void)state;
+    struct watch watch;
+    struct strbuf out;
+    read_kind("running", &watch);
+    strbuf_init(&out);
+    watch_write_table(&watch, watch.results.changed, 0, 0, &out);
+    assert_int_equal(watch.damaged_line, 0);
+    assert_null(strstr(out.text, "damaged"));
+    watch_free(&watch);
+    char path[LVS_PATH_MAX + 64], *bytes;
+    struct lvs_error err = {0};
+    size_t length;
+    write_promoted("damaged", path);
+    assert_int_equal(file_read(path, 1 << 20, &bytes, &length, &err), LVS_OK);
+    bytes[length - 30] ^= 1;
+    assert_int_equal(file_write_whole(path, bytes, length, &err), LVS_OK);
+    free(bytes);
+    read_kind("damaged", &watch);
+    watch_write_table(&watch, watch.results.changed, 0, 0, &out);
+    assert_int_equal(watch.damaged_line, 10);
+    assert_non_null(strstr(out.text, "journal  damaged at line 10, which is left out\n"));
+    watch_free(&watch);
+    strbuf_free(&out);
 }
 
 static void test_finished(void **state) {
@@ -291,6 +323,7 @@ int main(void) {
         cmocka_unit_test(test_terminal_is_safe),
         cmocka_unit_test(test_losses),
         cmocka_unit_test(test_steps_before_a_rung_count_once),
+        cmocka_unit_test(test_damage_is_shown),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

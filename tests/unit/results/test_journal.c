@@ -116,7 +116,7 @@ static enum lvs_status count_event(void *context, const struct journal_event *ev
 
 static enum lvs_status replay(int32_t *count, struct lvs_error *err) {
     *count = 0;
-    return journal_replay(path, count_event, count, err);
+    return journal_replay(path, count_event, count, NULL, err);
 }
 
 /* ---- round trips ---- */
@@ -193,7 +193,7 @@ static void every_kind_comes_back(void **state) {
     }
     assert_int_equal(journal_close(journal, &err), LVS_OK);
     struct kept *kept = calloc(1, sizeof *kept);
-    if (journal_replay(path, keep_event, kept, &err) != LVS_OK) fail_msg("%s", err.text);
+    if (journal_replay(path, keep_event, kept, NULL, &err) != LVS_OK) fail_msg("%s", err.text);
     assert_int_equal(kept->n, JOURNAL_KIND_COUNT);
     assert_memory_equal(&kept->trial, &trial, sizeof trial);
     assert_memory_equal(&kept->record, &record, sizeof record);
@@ -353,11 +353,14 @@ static void torn_tails_are_cut_off(void **state) {
 
 static void blocks_of_zeros_are_cut_off(void **state) {
     (void)state;
-    static const char zeros[4096], garbage[] = "{\"n\":10,\"half\n\n{\"n\":11,\"t\"\nx";
+    static const char zeros[4096], half[] = "{\"n\":10,\"ha";
+    static char hole[7 + 512 + 8];
+    memcpy(hole, "{\"n\":10", 7);
+    memcpy(hole + 7 + 512, "\"}\n{\"n\":", 8);
     const struct {
         const char *bytes;
         size_t length;
-    } tails[] = {{zeros, sizeof zeros}, {garbage, sizeof garbage - 1}, {"\n", 1}, {"\n\n\n", 3}};
+    } tails[] = {{zeros, sizeof zeros}, {half, sizeof half - 1}, {hole, sizeof hole}, {"\n", 1}, {"\n\n\n", 3}};
     for (size_t i = 0; i < sizeof tails / sizeof *tails; i++) {
         struct lvs_error err = {0};
         struct journal *journal;
@@ -404,6 +407,66 @@ static void damage_in_the_middle_is_refused_with_its_line(void **state) {
     }
     free(changed);
     free(bytes);
+}
+
+/* Refused for writing, told to readers, left as it is; *line is where. */
+static void require_damaged_end(int64_t line, int32_t events) {
+    struct lvs_error err = {0};
+    struct journal *journal;
+    struct journal_end end;
+    struct results results;
+    char wanted[64], cure[64];
+    int32_t count = 0;
+    size_t length, left;
+    char *bytes = journal_bytes(&length);
+    snprintf(wanted, sizeof wanted, "%s:%lld: ", RESULTS_JOURNAL, (long long)line);
+    snprintf(cure, sizeof cure, "sed -i '%lld,$d' %.20s", (long long)line, path);
+    assert_int_equal(journal_open(path, NULL, NULL, &journal, &err), LVS_INPUT);
+    if (!strstr(err.text, wanted) || !strstr(err.text, cure)) fail_msg("line %lld: %s", (long long)line, err.text);
+    assert_int_equal(journal_replay(path, count_event, &count, &end, &err), LVS_OK);
+    assert_int_equal(count, events);
+    assert_int_equal(end.damaged_line, line);
+    assert_true(end.good < length);
+    assert_int_equal(results_read_whole(folder, &results, &err), LVS_INPUT);
+    assert_int_equal(results_read(folder, &results, &err), LVS_OK);
+    assert_int_equal(results.n_events, events);
+    results_free(&results);
+    char *after = journal_bytes(&left);
+    assert_int_equal(left, length);
+    assert_memory_equal(after, bytes, length);
+    free(after);
+    free(bytes);
+}
+
+/* Any byte of the last line, its end and the end of the line before: the settlement of a trial is no torn write. */
+static void damage_at_the_end_is_refused_with_its_line(void **state) {
+    (void)state;
+    size_t length, last;
+    write_journal(2);
+    char *bytes = journal_bytes(&length), *changed = malloc(length);
+    for (last = length - 1; bytes[last - 1] != '\n';)
+        last--;
+    for (size_t at = last - 1; at < length; at++) {
+        memcpy(changed, bytes, length);
+        changed[at] = changed[at] == '\n' ? ' ' : at % 5 ? (char)(changed[at] ^ 1) : '\n';
+        put_bytes(changed, length);
+        require_damaged_end(at < last ? 8 : 9, 7);
+    }
+    free(changed);
+    free(bytes);
+}
+
+static void lines_that_were_added_are_refused(void **state) {
+    (void)state;
+    static const char *const tails[] = {"{\"n\":10,\"half\n", "x\n", "{\"n\":10,\"half\n\n{\"n\":11,\"t\"\nx"};
+    for (size_t i = 0; i < sizeof tails / sizeof *tails; i++) {
+        unlink(path);
+        write_journal(2);
+        FILE *file = fopen(path, "ab");
+        fputs(tails[i], file);
+        fclose(file);
+        require_damaged_end(10, 9);
+    }
 }
 
 static void missing_and_doubled_lines_are_refused(void **state) {
@@ -515,6 +578,8 @@ int main(void) {
         WITH_FOLDER(torn_tails_are_cut_off),
         WITH_FOLDER(blocks_of_zeros_are_cut_off),
         WITH_FOLDER(damage_in_the_middle_is_refused_with_its_line),
+        WITH_FOLDER(damage_at_the_end_is_refused_with_its_line),
+        WITH_FOLDER(lines_that_were_added_are_refused),
         WITH_FOLDER(missing_and_doubled_lines_are_refused),
         WITH_FOLDER(files_that_are_none),
         WITH_FOLDER(failed_writes_leave_whole_lines),
