@@ -254,8 +254,9 @@ struct assignment {
     int32_t n_trials, attempt;
     int32_t evaluate_only; /* bool: the adapters are there, only the evaluation is new */
     int32_t reserved;
-    int32_t from[ASSIGNMENT_MAX];  /* step that the trial has come to in earlier assignments */
-    int32_t until[ASSIGNMENT_MAX]; /* step to pause at, 0 = none */
+    int32_t from[ASSIGNMENT_MAX];             /* step that the trial has come to in earlier assignments */
+    int32_t until[ASSIGNMENT_MAX];            /* step to pause at, 0 = none */
+    int32_t rungs[ASSIGNMENT_MAX][RUNGS_MAX]; /* steps at which it paused in earlier assignments, then 0 */
     struct trial trials[ASSIGNMENT_MAX];
 };
 enum progress_phase { PHASE_LOADING, PHASE_TRAINING, PHASE_EVALUATING };

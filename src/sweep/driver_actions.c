@@ -96,6 +96,9 @@ static enum lvs_status queue_assignment(struct driver *driver, const struct coor
         struct trial_segment segment = coordinator_segment(driver->coordinator, action->trials[i]);
         assignment->from[i] = segment.from;
         assignment->until[i] = segment.until;
+        const struct rung_list *rungs = coordinator_rungs(driver->coordinator, action->trials[i]);
+        for (int32_t k = 0; k < rungs->n; k++)
+            assignment->rungs[i][k] = rungs->rung[k].step;
     }
     if (driver->n_outgoing == driver->outgoing_capacity) {
         driver->outgoing_capacity = driver->outgoing_capacity ? driver->outgoing_capacity * 2 : 16;

@@ -16,6 +16,7 @@ struct pack_trial {
     struct trial_curves curves;
     int32_t curve_capacity;
     int64_t flops_periodic, flops_baseline;
+    int32_t rung_step;   /* last rung whose loss is in flops_periodic */
     int32_t looked_step; /* at which the head's left-out rows were looked at last; -1 = never */
     double seconds_training, seconds_evaluation;
 };
@@ -62,5 +63,7 @@ void pack_close_trial(struct pack_run *run, int32_t k, int32_t status, bool tran
 enum lvs_status pack_finish_trial(struct pack_run *run, int32_t k, struct lvs_error *err);
 /* The loss is not finite: the curves are kept, the trial is closed. */
 enum lvs_status pack_give_up_diverged(struct pack_run *run, int32_t k, struct lvs_error *err);
+/* A loss of its own is measured at this rung, beside the periodic evaluations. */
+bool pack_rung_is_own(const struct pack_trial *one, int32_t step);
 /* At its rung: a checkpoint, the validation loss, and the record goes up. */
 enum lvs_status pack_pause_trial(struct pack_run *run, int32_t k, struct lvs_error *err);

@@ -107,10 +107,11 @@ void pack_close_trial(struct pack_run *run, int32_t k, int32_t status, bool tran
     run->sink->record(run->sink->context, &one->record, transient);
 }
 
-/* At the trial's first end, which pays for it. */
+/* At the trial's first end, which pays for it; again where the checkpoint that tells of it has been lost. */
 static enum lvs_status measure_baselines(struct pack_run *run, int32_t k, struct lvs_error *err) {
     struct pack_trial *one = &run->trials[k];
-    if (!one->trial->baseline || run->assignment->from[k] > 0) return LVS_OK;
+    bool told = run->assignment->from[k] > 0 && one->first_step >= run->assignment->rungs[k][0];
+    if (!one->trial->baseline || told) return LVS_OK;
     one->flops_baseline = 0; /* an attempt before may have measured it too */
     return evaluation_baselines(run->runner, one->trial, run->sink, &one->flops_baseline, err);
 }
@@ -169,7 +170,14 @@ enum lvs_status pack_give_up_diverged(struct pack_run *run, int32_t k, struct lv
     return LVS_OK;
 }
 
-/* The validation loss at a rung: that of the periodic evaluation at this very step, or one of its own. */
+bool pack_rung_is_own(const struct pack_trial *one, int32_t step) {
+    const struct settings *settings = &one->trial->settings;
+    bool periodic = settings->every > 0 && step % settings->every == 0;
+    return !periodic || settings->every_metric != EVERY_METRIC_LOSS;
+}
+
+/* The validation loss at a rung: that of the periodic evaluation at this very step, or one of its own. It counts once:
+ * an attempt before may have kept its checkpoint and not come to send the record. */
 static enum lvs_status measure_rung(struct pack_run *run, int32_t k, double *loss, struct lvs_error *err) {
     struct pack_trial *one = &run->trials[k];
     const struct trial_curves *curves = &one->curves;
@@ -180,7 +188,10 @@ static enum lvs_status measure_rung(struct pack_run *run, int32_t k, double *los
     }
     struct evaluated evaluated = pack_evaluated(run, k);
     double before = clock_now();
-    LVS_TRY(evaluation_rung(run->runner, &evaluated, &one->trial->settings, loss, &one->flops_periodic, err));
+    int64_t flops = 0;
+    LVS_TRY(evaluation_rung(run->runner, &evaluated, &one->trial->settings, loss, &flops, err));
+    if (one->rung_step != trainer_step(run->trainer, k)) one->flops_periodic += flops;
+    one->rung_step = trainer_step(run->trainer, k);
     one->seconds_evaluation += clock_now() - before;
     return LVS_OK;
 }

@@ -12,7 +12,7 @@
 /* ---- checkpoints: the evaluation state that travels with them ---- */
 
 struct checkpoint_extra {
-    int32_t n_evaluation, best_step, has_best, reserved;
+    int32_t n_evaluation, best_step, has_best, rung_step;
     int64_t flops_periodic, flops_baseline;
     double best_score, seconds_training, seconds_evaluation;
     struct head_gap_record head_gap;
@@ -23,6 +23,7 @@ static void pack_extra(const struct pack_run *run, const struct pack_trial *one,
     struct checkpoint_extra extra = {.n_evaluation = curves->n_evaluation,
                                      .best_step = one->record.best_step,
                                      .has_best = one->best != NULL,
+                                     .rung_step = one->rung_step,
                                      .flops_periodic = one->flops_periodic,
                                      .flops_baseline = one->flops_baseline,
                                      .best_score = one->best_score,
@@ -65,6 +66,7 @@ static void unpack_extra(const struct pack_run *run, struct pack_trial *one, con
     bytes += n * sizeof(double);
     if (extra.has_best) one->best = memcpy(lvs_malloc(stride), bytes, stride);
     one->record.best_step = extra.best_step;
+    one->rung_step = extra.rung_step;
     one->best_score = extra.best_score;
     one->flops_periodic = extra.flops_periodic;
     one->flops_baseline = extra.flops_baseline;
@@ -107,6 +109,15 @@ int32_t pack_end_step(const struct pack_run *run, int32_t k) {
     return until > 0 && until < steps ? until : steps;
 }
 
+/* What earlier assignments evaluated, and a checkpoint would tell of had it not been lost, counts as it did. */
+static void count_lost_rungs(struct pack_run *run, int32_t k) {
+    struct pack_trial *one = &run->trials[k];
+    const int32_t *rungs = run->assignment->rungs[k];
+    for (int32_t i = 0; i < RUNGS_MAX && rungs[i] > 0 && rungs[i] <= run->assignment->from[k]; i++)
+        if (rungs[i] > one->first_step && pack_rung_is_own(one, rungs[i]))
+            one->flops_periodic += one->trial->price.rung;
+}
+
 /* Goes on from the trial's checkpoint. Steps that an earlier assignment had come to and the checkpoint has not are done
  * again, and so are those of a checkpoint beyond the rung at which the loss is wanted. */
 static enum lvs_status restore_trial(struct pack_run *run, int32_t k, struct lvs_error *err) {
@@ -125,7 +136,9 @@ static enum lvs_status restore_trial(struct pack_run *run, int32_t k, struct lvs
         log_info("%s: goes on from its checkpoint at step %d", one->trial->name, one->first_step);
     }
     free(extra);
-    if (from > one->first_step) one->steps_again = from - one->first_step;
+    if (from <= one->first_step) return LVS_OK;
+    one->steps_again = from - one->first_step;
+    count_lost_rungs(run, k);
     return LVS_OK;
 }
 

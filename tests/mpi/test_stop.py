@@ -67,4 +67,22 @@ for row in halved:
     assert int(row["flops_training"]) % max(1, int(row["steps_done"])) == 0
 harness.run(0, "check", where / "halved")
 print("the tiny model: a survivor's numbers are those of a plain trial")
+
+# A record that is lost after its checkpoint was written, and one whose checkpoint is gone: what was evaluated counts once.
+# The survivor is the first trial, which measures the baseline.
+ini = harness.tiny_sweep(where, rank="8, 2", learning_rate="1e-3, 1e-4", steps="18", final="6")
+for every in "none", "2":
+    words = [ini, *stop, "--set", f"evaluate.every={every}", "--set", "budget.count=training+evaluation"]
+    harness.run(0, *words, "--output", where / f"whole-{every}")
+    expected = harness.numbers(where / f"whole-{every}")
+    assert expected[0]["status"] == "done" and expected[0]["n_rungs"] == "2", expected
+    for fault in "trainer_record:1:kill", "event_record:5:kill", "event_record:7:kill":
+        output = where / f"fault-{every}"
+        said = harness.run(0, *words, "--output", output, environment={"LVSWEEP_FAULT": fault}, expect=None).stderr
+        assert "fault: " + fault[:-7] in said, said
+        harness.run(0, *words, "--output", output)
+        assert_equal(expected, harness.numbers(output), {"flops_lost", "flops_executed", "error"})
+        assert "no problem found" in harness.run(0, "check", output).stdout
+        harness.clean(output)
+print("records lost at and after rungs: equal FLOPs of evaluation, equal charges")
 harness.clean(where)
