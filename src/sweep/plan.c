@@ -135,24 +135,28 @@ static void warn_of_metric(const struct config *config) {
     }
 }
 
+static enum lvs_status refuse_stage(const struct config *config, const struct plan *plan, int32_t stage,
+                                    struct lvs_error *err) {
+    const char *name = config->stages[stage].name, *plural = plan->n_cut[stage] == 1 ? "" : "s";
+    if (plan->n_cut_by_trials[stage] == plan->n_cut[stage])
+        return lvs_fail(err, LVS_BUDGET,
+                        "%s: [budget] trials = %.0f cuts the whole stage [stage.%s] (%d trial%s): earlier stages use "
+                        "them up. Raise it, shorten the earlier stages, or set [budget] over = skip to go without the "
+                        "stage",
+                        config->path, config->trials_cap, name, plan->n_cut[stage], plural);
+    return lvs_fail(err, LVS_BUDGET,
+                    "%s: the budget of %.4g FLOPs cuts the whole stage [stage.%s] (%d trial%s). Raise [budget] flops, "
+                    "shorten the earlier stages, or set [budget] over = skip to go without it; `lvsweep plan` shows "
+                    "every trial's price",
+                    config->path, config->flops_cap, name, plan->n_cut[stage], plural);
+}
+
 enum lvs_status plan_check(const struct config *config, const struct plan *plan, struct lvs_error *err) {
     warn_of_metric(config);
     if (config->over != OVER_REFUSE) return LVS_OK;
     for (int32_t stage = 0; stage < config->n_stages; stage++) {
         if (plan->n_cut[stage] == 0 || plan->n_run[stage] + plan->n_kept[stage] > 0) continue;
-        if (plan->n_cut_by_trials[stage] == plan->n_cut[stage])
-            return lvs_fail(err, LVS_BUDGET,
-                            "%s: [budget] trials = %.0f cuts the whole stage [stage.%s] (%d trial%s): earlier stages "
-                            "use them up. Raise it, shorten the earlier stages, or set [budget] over = skip to go "
-                            "without the stage",
-                            config->path, config->trials_cap, config->stages[stage].name, plan->n_cut[stage],
-                            plan->n_cut[stage] == 1 ? "" : "s");
-        return lvs_fail(err, LVS_BUDGET,
-                        "%s: the budget of %.4g FLOPs cuts the whole stage [stage.%s] (%d trial%s). Raise [budget] "
-                        "flops, shorten the earlier stages, or set [budget] over = skip to go without it; `lvsweep "
-                        "plan` shows every trial's price",
-                        config->path, config->flops_cap, config->stages[stage].name, plan->n_cut[stage],
-                        plan->n_cut[stage] == 1 ? "" : "s");
+        return refuse_stage(config, plan, stage, err);
     }
     return LVS_OK;
 }
