@@ -1,6 +1,6 @@
 /* The coordinator's state, shared by its files: events (coordinator.c), stages (coordinator_stage.c), the phases of a
- * stage (coordinator_phase.c), rungs (coordinator_rungs.c), trends (coordinator_trend.c) and the trials with their
- * look-up (coordinator_trials.c). */
+ * stage (coordinator_phase.c), rungs (coordinator_rungs.c), trends (coordinator_trend.c), one trial again
+ * (coordinator_rerun.c) and the trials with their look-up (coordinator_trials.c). */
 #pragma once
 #include "lvsweep/sweep.h"
 
