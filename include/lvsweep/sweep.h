@@ -245,6 +245,8 @@ struct trial_segment coordinator_segment(const struct coordinator *coordinator, 
 int32_t coordinator_best(const struct coordinator *coordinator); /* of the last ended stage; -1 = none */
 const struct ledger *coordinator_ledger(const struct coordinator *coordinator);
 bool coordinator_finished(const struct coordinator *coordinator);
+/* The stage that is open; n_stages when all are over. */
+int32_t coordinator_stage(const struct coordinator *coordinator);
 /* Trials still to finish in this stage, for progress. */
 int32_t coordinator_open_trials(const struct coordinator *coordinator);
 

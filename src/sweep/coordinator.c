@@ -460,6 +460,10 @@ bool coordinator_finished(const struct coordinator *c) {
     return c->finished;
 }
 
+int32_t coordinator_stage(const struct coordinator *c) {
+    return c->stage;
+}
+
 int32_t coordinator_open_trials(const struct coordinator *c) {
     return c->n_open;
 }

@@ -98,12 +98,20 @@ static bool is_complete(const struct driver *driver, const struct results *known
     return coordinator_finished(driver->coordinator);
 }
 
+/* In the grid, or in it before and of a stage that this run has not come to the end of: that may take it in again. */
+static bool may_be_member(const struct driver *driver, int32_t trial) {
+    bool member = false;
+    for (int32_t stage = 0; stage < driver->config->n_stages; stage++) {
+        bool open = stage >= coordinator_stage(driver->coordinator),
+             before = driver->results.rows[trial].stages >> stage & 1;
+        member = member || coordinator_in_stage(driver->coordinator, trial, stage) || (open && before);
+    }
+    return member;
+}
+
 static enum lvs_status note_outside(struct driver *driver, struct lvs_error *err) {
     for (int32_t i = 0; i < coordinator_n_trials(driver->coordinator); i++) {
-        bool member = false;
-        for (int32_t stage = 0; stage < driver->config->n_stages; stage++)
-            member = member || coordinator_in_stage(driver->coordinator, i, stage);
-        if (member || driver->results.rows[i].outside) continue;
+        if (may_be_member(driver, i) || driver->results.rows[i].outside) continue;
         struct journal_event event = journal_event_make(JOURNAL_OUTSIDE);
         event.index = i;
         LVS_TRY(driver_note(driver, &event, err));

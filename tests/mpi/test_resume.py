@@ -62,4 +62,24 @@ before = harness.fingerprint(output)
 harness.run(3, ini, "--output", output)
 assert harness.fingerprint(output) == before, "a finished sweep began more trials"
 print("[budget] trials: killed and resumed, the same five")
+
+# A wider first stage, stopped in the middle: nobody knows yet that the later stage has changed.
+ini.write_text(harness.FAKE_INI.format(fake="none"))
+output = where / "wider"
+harness.run(0, ini, "--output", output)
+best = harness.run(0, "best", output).stdout
+wider = [ini, "--output", output, "--set", "stage.search.rank=2, 4, 8, 16", "--set", "run.fake=step:0.1"]
+process = harness.start(0, *wider)
+deadline = time.time() + 60
+while time.time() < deadline and (output / "journal.jsonl").read_text().count('"e":"sweep"') < 2:
+    time.sleep(0.02)
+process.send_signal(signal.SIGUSR1)
+assert process.wait(timeout=60) == 75, process.communicate()
+assert [row["status"] for row in harness.table(output)[:10]] == ["done"] * 10, harness.table(output)
+assert harness.run(0, "best", output).stdout == best
+harness.run(0, *wider[:-1], "run.fake=none")
+assert [row["status"] for row in harness.table(output)] == ["done"] * 13, harness.table(output)
+harness.run(0, ini, "--output", output, "--set", "stage.search.rank=2, 4")
+assert [row["status"] for row in harness.table(output)].count("superseded") == 7, harness.table(output)
+print("stopped before a later stage: its trials are what they were")
 harness.clean(where)
