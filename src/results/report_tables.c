@@ -89,9 +89,9 @@ static bool is_shown(const struct report *report, int k) {
 }
 
 /* A column's numbers with as many decimals as show `digits` digits of the smallest, so that points stand below each
- * other; -1 = sizes too far apart for that. */
+ * other; -1 = sizes too far apart for that, or no number. */
 static int32_t column_decimals(double smallest, double largest, int digits) {
-    if (!(smallest > 1e-3) || largest >= 1e5) return -1;
+    if (!(smallest > 1e-3) || smallest > largest || largest >= 1e5) return -1;
     int before = smallest >= 1 ? (int)floor(log10(smallest)) + 1 : 0;
     return digits > before ? digits - before : 0;
 }
