@@ -48,6 +48,12 @@ void pack_grow_curves(struct pack_trial *one, int32_t needed) {
     one->curves.val_mae_scaled = lvs_realloc(one->curves.val_mae_scaled, n * sizeof *one->curves.val_mae_scaled);
 }
 
+/* Returns what follows. A curve without values has no array. */
+static const char *take_bytes(void *out, size_t count, const char *bytes) {
+    if (count > 0) memcpy(out, bytes, count);
+    return bytes + count;
+}
+
 static void unpack_extra(const struct pack_run *run, struct pack_trial *one, const char *bytes, size_t length) {
     struct checkpoint_extra extra;
     size_t stride = (size_t)trainer_lora(run->trainer)->stride * sizeof(float);
@@ -58,12 +64,9 @@ static void unpack_extra(const struct pack_run *run, struct pack_trial *one, con
     bytes += sizeof extra;
     pack_grow_curves(one, extra.n_evaluation);
     one->curves.n_evaluation = extra.n_evaluation;
-    memcpy(one->curves.evaluation_step, bytes, n * sizeof(int32_t));
-    bytes += n * sizeof(int32_t);
-    memcpy(one->curves.val_loss, bytes, n * sizeof(double));
-    bytes += n * sizeof(double);
-    memcpy(one->curves.val_mae_scaled, bytes, n * sizeof(double));
-    bytes += n * sizeof(double);
+    bytes = take_bytes(one->curves.evaluation_step, n * sizeof(int32_t), bytes);
+    bytes = take_bytes(one->curves.val_loss, n * sizeof(double), bytes);
+    bytes = take_bytes(one->curves.val_mae_scaled, n * sizeof(double), bytes);
     if (extra.has_best) one->best = memcpy(lvs_malloc(stride), bytes, stride);
     one->record.best_step = extra.best_step;
     one->rung_step = extra.rung_step;
