@@ -254,3 +254,16 @@ void simulation_free(struct simulation *s) {
     free(s->settled);
     free(s->log);
 }
+
+struct simulation simulation_of(const struct planner *planner, const struct coordinator_options *options) {
+    return (struct simulation){.coordinator = simulation_coordinator_with(planner, options),
+                               .n_workers = options->n_workers};
+}
+
+struct simulation simulation_resumed(const struct planner *planner, const struct coordinator_options *options,
+                                     const struct simulation *before) {
+    struct simulation s = simulation_of(planner, options);
+    for (int32_t i = 0; i < coordinator_n_trials(before->coordinator); i++)
+        simulation_hand_over(&s, before, i);
+    return s;
+}

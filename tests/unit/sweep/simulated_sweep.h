@@ -49,3 +49,7 @@ struct coordinator *simulation_coordinator(const struct planner *planner, int32_
 /* The same with more to choose: all but shares, from_best, over, n_channel and metric are used. */
 struct coordinator *simulation_coordinator_with(const struct planner *planner,
                                                 const struct coordinator_options *wanted);
+struct simulation simulation_of(const struct planner *planner, const struct coordinator_options *options);
+/* A new one that is given every trial of `before`. */
+struct simulation simulation_resumed(const struct planner *planner, const struct coordinator_options *options,
+                                     const struct simulation *before);

@@ -160,19 +160,6 @@ static void test_resume_runs_only_what_is_missing(void **state) {
 static const struct coordinator_options five_trials = {
     .n_stages = 2, .n_workers = 3, .trials_cap = 5, .retries = 1, .pack = 1};
 
-static struct simulation simulation_of(const struct planner *planner, const struct coordinator_options *options) {
-    return (struct simulation){.coordinator = simulation_coordinator_with(planner, options),
-                               .n_workers = options->n_workers};
-}
-
-static struct simulation resumed(const struct planner *planner, const struct coordinator_options *options,
-                                 const struct simulation *before) {
-    struct simulation s = simulation_of(planner, options);
-    for (int32_t i = 0; i < coordinator_n_trials(before->coordinator); i++)
-        simulation_hand_over(&s, before, i);
-    return s;
-}
-
 static void assert_equal_statuses(const struct coordinator *a, const struct coordinator *b) {
     assert_int_equal(coordinator_n_trials(a), coordinator_n_trials(b));
     for (int32_t i = 0; i < coordinator_n_trials(a); i++)
@@ -193,9 +180,9 @@ static void test_a_resume_counts_trials_of_earlier_runs(void **state) {
             struct simulation first = simulation_of(&planner, &five_trials);
             first.stop_after = stop_after;
             run_whole(&first);
-            struct simulation second = resumed(&planner, &five_trials, &first);
+            struct simulation second = simulation_resumed(&planner, &five_trials, &first);
             run_whole(&second);
-            struct simulation third = resumed(&planner, &five_trials, &second);
+            struct simulation third = simulation_resumed(&planner, &five_trials, &second);
             run_whole(&third);
             assert_equal_statuses(whole.coordinator, second.coordinator);
             assert_equal_statuses(whole.coordinator, third.coordinator);
@@ -231,7 +218,7 @@ static void test_trials_at_work_before_a_kill_count(void **state) {
     give(killed.coordinator, (struct coordinator_event){.kind = EVENT_RECORD, .record = &done});
     for (int32_t i = 2; i < 4; i++)
         assert_int_equal(coordinator_record(killed.coordinator, i)->status, TRIAL_RUNNING);
-    struct simulation s = resumed(&planner, &five_trials, &killed);
+    struct simulation s = simulation_resumed(&planner, &five_trials, &killed);
     run_whole(&s);
     assert_int_equal(s.n_assignments, 4);
     for (int32_t i = 0; i < 9; i++)
@@ -251,15 +238,15 @@ static void test_failed_and_foreign_trials_count(void **state) {
     struct simulation first = simulation_of(&planner, &five_trials);
     first.death_rate = 1;
     run_whole(&first);
-    struct simulation again = resumed(&planner, &five_trials, &first);
+    struct simulation again = simulation_resumed(&planner, &five_trials, &first);
     run_whole(&again);
     assert_int_equal(again.n_assignments, 0);
-    struct simulation retried = resumed(&planner, &retry, &first);
+    struct simulation retried = simulation_resumed(&planner, &retry, &first);
     run_whole(&retried);
     assert_int_equal(retried.n_assignments, 5);
     for (int32_t i = 0; i < 9; i++)
         assert_int_equal(coordinator_record(retried.coordinator, i)->status, i < 5 ? TRIAL_DONE : TRIAL_CUT);
-    struct simulation elsewhere = resumed(&other_planner, &five_trials, &first);
+    struct simulation elsewhere = simulation_resumed(&other_planner, &five_trials, &first);
     run_whole(&elsewhere);
     assert_int_equal(elsewhere.n_assignments, 0);
     simulation_free(&first);

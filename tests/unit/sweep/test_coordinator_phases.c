@@ -52,11 +52,6 @@ static const struct coordinator_options halving = {.n_stages = 1,
                                                    .stop_factor = 3,
                                                    .stop_min_steps = 10};
 
-static struct simulation simulation_of(const struct planner *planner, const struct coordinator_options *options) {
-    return (struct simulation){.coordinator = simulation_coordinator_with(planner, options),
-                               .n_workers = options->n_workers};
-}
-
 struct at_rung {
     double loss;
     int32_t row;

@@ -13,19 +13,6 @@
 static const struct coordinator_options halving = {
     .n_stages = 1, .n_workers = 3, .pack = 1, .stop_rule = STOP_HALVING, .stop_factor = 3, .stop_min_steps = 10};
 
-static struct simulation simulation_of(const struct planner *planner, const struct coordinator_options *options) {
-    return (struct simulation){.coordinator = simulation_coordinator_with(planner, options),
-                               .n_workers = options->n_workers};
-}
-
-static struct simulation resumed(const struct planner *planner, const struct coordinator_options *options,
-                                 const struct simulation *before) {
-    struct simulation s = simulation_of(planner, options);
-    for (int32_t i = 0; i < coordinator_n_trials(before->coordinator); i++)
-        simulation_hand_over(&s, before, i);
-    return s;
-}
-
 static void run_whole(struct simulation *s) {
     struct lvs_error err = {0};
     if (!simulation_run(s, &err)) fail_msg("%s", err.text);
@@ -77,11 +64,11 @@ static void test_a_race_is_run_again_by_one(void **state) {
         int32_t trial = first_with(whole.coordinator, statuses[k], rungs[k]);
         int64_t once = coordinator_record(whole.coordinator, trial)->flops_training;
         for (int32_t stop_after = 0; stop_after <= rungs[k]; stop_after++) {
-            struct simulation again = resumed(&planner, &options, &whole);
+            struct simulation again = simulation_resumed(&planner, &options, &whole);
             rerun(&again, trial);
             again.stop_after = stop_after;
             run_whole(&again);
-            struct simulation rest = resumed(&planner, &options, &again);
+            struct simulation rest = simulation_resumed(&planner, &options, &again);
             run_whole(&rest);
             assert_int_equal(again.n_assignments + rest.n_assignments, rungs[k] + (statuses[k] == TRIAL_DONE));
             for (int32_t i = 0; i < again.n_log; i++)
@@ -105,7 +92,7 @@ static void test_it_begins_at_step_0(void **state) {
     struct simulation whole = simulation_of(&planner, &halving);
     run_whole(&whole);
     int32_t trial = first_with(whole.coordinator, TRIAL_DONE, 2), n;
-    struct simulation again = resumed(&planner, &halving, &whole);
+    struct simulation again = simulation_resumed(&planner, &halving, &whole);
     const struct coordinator_action *actions;
     struct lvs_error err = {0};
     struct coordinator_event start = {.kind = EVENT_START};
@@ -139,7 +126,7 @@ static void test_a_killed_rerun_stays_in_the_race(void **state) {
     struct coordinator_options options = halving;
     options.flops_cap = (double)(coordinator_ledger(whole.coordinator)->spent +
                                  coordinator_record(whole.coordinator, trial)->flops_training);
-    struct simulation killed = resumed(&planner, &options, &whole);
+    struct simulation killed = simulation_resumed(&planner, &options, &whole);
     const struct coordinator_action *actions;
     struct lvs_error err = {0};
     const enum coordinator_event_kind kinds[] = {EVENT_START, EVENT_WORKER_READY};
@@ -150,7 +137,7 @@ static void test_a_killed_rerun_stays_in_the_race(void **state) {
     }
     assert_int_equal(coordinator_record(killed.coordinator, trial)->status, TRIAL_RUNNING);
     memcpy(killed.row_before, killed.row_charged, 20 * sizeof *killed.row_before);
-    struct simulation rest = resumed(&planner, &options, &killed);
+    struct simulation rest = simulation_resumed(&planner, &options, &killed);
     run_whole(&rest);
     assert_equal_results(whole.coordinator, rest.coordinator);
     simulation_free(&whole);
@@ -170,7 +157,7 @@ static void test_old_charges_are_no_room(void **state) {
     for (int32_t more = 0; more < 2; more++) {
         struct coordinator_options options = halving;
         options.flops_cap = (double)(32989 + more + coordinator_record(whole.coordinator, trial)->flops_training);
-        struct simulation again = resumed(&wider_planner, &options, &whole);
+        struct simulation again = simulation_resumed(&wider_planner, &options, &whole);
         rerun(&again, trial);
         run_whole(&again);
         assert_int_equal(coordinator_record(again.coordinator, 20)->status == TRIAL_CUT, !more);
@@ -192,7 +179,7 @@ static void test_other_rules(void **state) {
         struct simulation whole = simulation_of(&planner, &options);
         run_whole(&whole);
         for (int32_t trial = 0; trial < 40; trial += 3) {
-            struct simulation again = resumed(&planner, &options, &whole);
+            struct simulation again = simulation_resumed(&planner, &options, &whole);
             rerun(&again, trial);
             run_whole(&again);
             int32_t n = coordinator_rungs(again.coordinator, trial)->n;
@@ -223,7 +210,7 @@ static void test_the_budget_must_hold_it(void **state) {
     for (int64_t room = 0; room <= once; room += once / 4) {
         struct coordinator_options options = halving;
         options.flops_cap = (double)(coordinator_ledger(whole.coordinator)->spent + room);
-        struct simulation again = resumed(&planner, &options, &whole);
+        struct simulation again = simulation_resumed(&planner, &options, &whole);
         assert_false(coordinator_lacks_flops(again.coordinator, trial));
         rerun(&again, trial);
         run_whole(&again);
@@ -277,7 +264,7 @@ static void test_unfinished_trials_go_on(void **state) {
     run_whole(&first);
     int32_t trial = first_with(whole.coordinator, TRIAL_DONE, 2);
     assert_int_equal(coordinator_record(first.coordinator, trial)->status, TRIAL_PENDING);
-    struct simulation second = resumed(&planner, &halving, &first);
+    struct simulation second = simulation_resumed(&planner, &halving, &first);
     rerun(&second, trial);
     run_whole(&second);
     assert_equal_results(whole.coordinator, second.coordinator);
@@ -297,7 +284,7 @@ static void test_a_resumed_second_pass_trains_nothing(void **state) {
         struct simulation first = simulation_of(&planner, &options);
         first.stop_after = stop_after;
         run_whole(&first);
-        struct simulation second = resumed(&planner, &options, &first);
+        struct simulation second = simulation_resumed(&planner, &options, &first);
         run_whole(&second);
         assert_int_equal(coordinator_n_trials(second.coordinator), 12);
         for (int32_t i = 9; i < 12; i++) {
@@ -320,7 +307,7 @@ static void test_further_evaluations_follow(void **state) {
     struct simulation whole = simulation_of(&planner, &options);
     run_whole(&whole);
     int32_t parent = coordinator_trial(whole.coordinator, 10)->parent;
-    struct simulation again = resumed(&planner, &options, &whole);
+    struct simulation again = simulation_resumed(&planner, &options, &whole);
     rerun(&again, parent);
     run_whole(&again);
     assert_int_equal(again.n_log, 2);
