@@ -130,11 +130,10 @@ static void test_resume_decides_alike(void **state) {
     struct simulation whole = simulation_of(&planner, &options);
     run_whole(&whole);
     for (int32_t stop_after = 1; stop_after < whole.n_records; stop_after++) {
-        struct simulation first = simulation_of(&planner, &options), second = simulation_of(&planner, &options);
+        struct simulation first = simulation_of(&planner, &options);
         first.stop_after = stop_after;
         run_whole(&first);
-        for (int32_t i = 0; i < coordinator_n_trials(first.coordinator); i++)
-            simulation_hand_over(&second, &first, i);
+        struct simulation second = simulation_resumed(&planner, &options, &first);
         run_whole(&second);
         assert_equal_sweeps(whole.coordinator, second.coordinator);
         assert_int_equal(first.n_records + second.n_records, whole.n_records);
@@ -243,11 +242,10 @@ static void test_a_resumed_race_takes_nobody_in(void **state) {
         run_whole(&whole);
         assert_int_equal(count_status(whole.coordinator, TRIAL_CUT), 13);
         for (int32_t stop_after = 1; stop_after < whole.n_records; stop_after++) {
-            struct simulation first = simulation_of(&planner, &options), second = simulation_of(&planner, &options);
+            struct simulation first = simulation_of(&planner, &options);
             first.stop_after = stop_after;
             run_whole(&first);
-            for (int32_t i = 0; i < coordinator_n_trials(first.coordinator); i++)
-                simulation_hand_over(&second, &first, i);
+            struct simulation second = simulation_resumed(&planner, &options, &first);
             run_whole(&second);
             for (int32_t i = 0; i < 20; i++)
                 assert_int_equal(coordinator_record(second.coordinator, i)->status == TRIAL_CUT, i >= 7);
@@ -276,11 +274,10 @@ static void test_rules_at_once(void **state) {
         assert_int_equal(done + count_status(whole.coordinator, TRIAL_STOPPED), 40);
         assert_true(done > 0 && done < 40);
         for (int32_t stop_after = 1; stop_after < 60; stop_after += 7) {
-            struct simulation first = simulation_of(&planner, &options), second = simulation_of(&planner, &options);
+            struct simulation first = simulation_of(&planner, &options);
             first.stop_after = stop_after;
             run_whole(&first);
-            for (int32_t i = 0; i < coordinator_n_trials(first.coordinator); i++)
-                simulation_hand_over(&second, &first, i);
+            struct simulation second = simulation_resumed(&planner, &options, &first);
             run_whole(&second);
             assert_int_equal(
                 count_status(second.coordinator, TRIAL_DONE) + count_status(second.coordinator, TRIAL_STOPPED), 40);
