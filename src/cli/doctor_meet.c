@@ -19,12 +19,6 @@ static void pause_briefly(void) {
     nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
 }
 
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 static void remove_meeting(const char *path) {
     DIR *folder = opendir(path);
     if (!folder) return;
@@ -57,7 +51,7 @@ static json_t *wait_for(const char *folder, const char *name, const char *number
         if (got && (!number[0] || strcmp(got, number) == 0)) return json;
         json_decref(json);
         pause_briefly();
-    } while (now() < until);
+    } while (cli_clock() < until);
     return NULL;
 }
 
@@ -93,7 +87,7 @@ static enum lvs_status open_meeting(const char *path, char number[LVS_HASH_TEXT]
 static void answer(const char *path, json_t *facts) {
     char name[32];
     struct lvs_error ignored;
-    json_t *json = wait_for(path, "number", "", now() + WAIT_SECONDS);
+    json_t *json = wait_for(path, "number", "", cli_clock() + WAIT_SECONDS);
     if (!json) return; /* rank 0 will miss this file and say so */
     json_object_set(facts, "number", json_object_get(json, "number"));
     json_decref(json);
@@ -103,7 +97,7 @@ static void answer(const char *path, json_t *facts) {
 
 static json_t *collect(const char *path, const char *number) {
     json_t *list = json_array();
-    const double until = now() + WAIT_SECONDS;
+    const double until = cli_clock() + WAIT_SECONDS;
     for (int rank = 0; rank < protocol_size(); rank++) {
         char name[32];
         snprintf(name, sizeof name, "rank-%d", rank);

@@ -3,7 +3,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "forecast_internal.h"
 #include "lvsweep/log.h"
@@ -152,15 +151,9 @@ struct waiting {
     double begun, pause; /* seconds: of a clock; from the beginning to the next words */
 };
 
-static double clock_seconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 static void tell_progress(void *context, double share) {
     struct waiting *waiting = context;
-    double passed = clock_seconds() - waiting->begun, left = passed * (1 / share - 1);
+    double passed = cli_clock() - waiting->begun, left = passed * (1 / share - 1);
     if (passed < waiting->pause || left < TELL_SECONDS) return;
     log_info("%.0f %% of the forecast is there, about %.0f %s left%s", 100 * share, left < 90 ? left : left / 60,
              left < 90 ? "s" : "min",
@@ -172,7 +165,7 @@ static enum lvs_status generate(const struct opened_adapter *adapter, const stru
                                 const struct series_set *longer, const struct scaling *scaling,
                                 struct forecast_table *out, struct lvs_error *err) {
     const struct evaluated evaluated = adapter_evaluated(adapter);
-    struct waiting waiting = {.begun = clock_seconds(), .pause = TELL_SECONDS};
+    struct waiting waiting = {.begun = cli_clock(), .pause = TELL_SECONDS};
     int32_t *rows = lvs_malloc((size_t)longer->n_series * sizeof *rows);
     for (int32_t i = 0; i < longer->n_series; i++)
         rows[i] = i;
