@@ -8,6 +8,8 @@
 
 #define LOGITS_BYTES (static_cast<int64_t>(1280) << 20) /* at a time */
 #define ROW_THREADS  1024
+#define FAST_THREADS 512
+#define RING         4 /* pieces of a row that a thread has on their way or in hand */
 #define FLOAT_SLICE  8192
 #define DX_SLICES    8
 
@@ -104,34 +106,49 @@ __global__ void __launch_bounds__(ROW_THREADS) row_loss_kernel(struct chunk_view
     }
 }
 
-/* ---- bf16 without a bias: the same in fewer instructions; exponentials to base 2, maxima of pairs ---- */
-__device__ __forceinline__ float words_highest(const uint4 &words) {
-    const __nv_bfloat162 *pair = reinterpret_cast<const __nv_bfloat162 *>(&words);
-    __nv_bfloat162 top = __hmax2(__hmax2(pair[0], pair[1]), __hmax2(pair[2], pair[3]));
-    return fmaxf(__low2float(top), __high2float(top));
+/* ---- bf16: the same in fewer instructions; exponentials to base 2 ---- */
+__device__ __forceinline__ float highest_of(const float values[8]) {
+    float top = values[0];
+#pragma unroll
+    for (int i = 1; i < 8; i++)
+        top = fmaxf(top, values[i]);
+    return top;
+}
+/* The highest of a warp's numbers, for every lane; not-a-numbers lose. */
+__device__ __forceinline__ float warp_highest(float x) {
+    int32_t bits = __float_as_int(x), ordered = bits ^ (bits >> 31 & 0x7fffffff);
+    int32_t top = __reduce_max_sync(0xffffffffu, ordered);
+    return __int_as_float(top ^ (top >> 31 & 0x7fffffff));
 }
 /* Σ 2^(logit·log2e − shift) of eight. */
-__device__ __forceinline__ float words_sum(const uint4 &words, float shift) {
-    float values[8], sum = 0;
-    load8(reinterpret_cast<const bf16 *>(&words), values);
+__device__ __forceinline__ float exponentials(const float values[8], float shift) {
+    float sum = 0;
 #pragma unroll
     for (int i = 0; i < 8; i++)
         sum += exp2_fast(fmaf(values[i], LOG2_E, -shift));
     return sum;
 }
 
-/* One block a row. `highest` and `shift` are in units of log2. Tiles' highest logits go to tile_top when it is given.
- */
-template <bool GRADIENT>
-__global__ void __launch_bounds__(ROW_THREADS) row_loss_fast_kernel(struct chunk_view view, bf16 *all) {
-    __shared__ float2 room[ROW_THREADS / 32];
+/* The row's piece `at` into the thread's place of a ring that no other thread touches. */
+__device__ __forceinline__ void piece_request(uint4 *place, const uint4 *words, int32_t at, int32_t pieces) {
+    copy_async(shared_address(place), words + (at < pieces ? at : 0), at < pieces);
+    copy_async_commit();
+}
+
+/* One block a row. `highest` (a warp's) and `shift` are in units of log2. Tiles' highest logits go to tile_top when it
+ * is given. */
+template <bool GRADIENT, bool BIAS>
+__global__ void __launch_bounds__(FAST_THREADS, 3) row_loss_fast_kernel(struct chunk_view view, bf16 *all) {
+    extern __shared__ __align__(16) uint4 rings[]; /* [RING][FAST_THREADS] */
+    __shared__ float2 room[FAST_THREADS / 32];
     int64_t row = view.row + blockIdx.x;
     int32_t pieces = static_cast<int32_t>(view.vocabulary / 8), label = view.labels[row];
     uint4 *words = reinterpret_cast<uint4 *>(all + static_cast<int64_t>(blockIdx.x) * view.vocabulary);
     int32_t thread = static_cast<int32_t>(threadIdx.x);
+    uint4 *ring = rings + thread;
     if (label < 0) {
         if (thread == 0) view.row_loss[row] = 0;
-        for (int32_t at = thread; GRADIENT && at < pieces; at += ROW_THREADS)
+        for (int32_t at = thread; GRADIENT && at < pieces; at += FAST_THREADS)
             words[at] = make_uint4(0, 0, 0, 0);
         return;
     }
@@ -139,38 +156,40 @@ __global__ void __launch_bounds__(ROW_THREADS) row_loss_fast_kernel(struct chunk
                       ? view.tile_top + blockIdx.x * ((view.vocabulary + LOSS_TILE - 1) / LOSS_TILE)
                       : nullptr;
     float highest = -INFINITY, sum = 0, chosen = 0;
-    if (thread == 0) chosen = to_float(reinterpret_cast<const bf16 *>(words)[label]);
-    for (int32_t start = 0; start < pieces; start += 2 * ROW_THREADS) {
-        uint4 two[2];
+    const float *bias = BIAS ? bias_of(view, row) : nullptr;
+    if (thread == 0) chosen = to_float(reinterpret_cast<const bf16 *>(words)[label]) + (BIAS ? bias[label] : 0.0f);
+    for (int32_t i = 0; i < RING - 1; i++)
+        piece_request(ring + i * FAST_THREADS, words, i * FAST_THREADS + thread, pieces);
+#pragma unroll 1
+    for (int32_t start = 0, step = 0; start < pieces; start += FAST_THREADS, step++) {
+        int32_t at = start + thread;
+        float values[8], biases[8] = {};
+        if (BIAS && at < pieces) load8(bias + at * 8, biases);
+        copy_async_wait<RING - 2>();
+        load8(reinterpret_cast<const bf16 *>(ring + step % RING * FAST_THREADS), values);
 #pragma unroll
-        for (int i = 0; i < 2; i++) {
-            int32_t at = start + i * ROW_THREADS + thread;
-            two[i] = at < pieces ? words[at] : make_uint4(0xff80ff80u, 0xff80ff80u, 0xff80ff80u, 0xff80ff80u);
+        for (int i = 0; BIAS && i < 8; i++)
+            values[i] += biases[i];
+        float top = warp_highest(at < pieces ? highest_of(values) : -INFINITY);
+        if (tops != nullptr && thread % 32 == 0 && at < pieces) tops[at / (LOSS_TILE / 8)] = top;
+        top *= LOG2_E;
+        if (top > highest) {
+            sum *= exp2_fast(highest - top);
+            highest = top;
         }
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-            int32_t at = start + i * ROW_THREADS + thread;
-            float top = words_highest(two[i]);
-            if (tops != nullptr) {
-                float tile = warp_max(top);
-                if (thread % 32 == 0 && at < pieces) tops[at / (LOSS_TILE / 8)] = tile;
-            }
-            top *= LOG2_E;
-            if (top > highest) {
-                sum *= exp2_fast(highest - top);
-                highest = top;
-            }
-            if (at < pieces) sum += words_sum(two[i], highest);
-        }
+        if (at < pieces) sum += exponentials(values, highest);
+        piece_request(ring + (step + RING - 1) % RING * FAST_THREADS, words, at + (RING - 1) * FAST_THREADS, pieces);
     }
-    float top = warp_max(highest);
-    sum = warp_sum(highest > -INFINITY ? sum * exp2_fast(highest - top) : 0.0f);
+    float top = highest;
+    sum = warp_sum(sum);
     if (thread % 32 == 0) room[thread / 32] = make_float2(top, sum);
     __syncthreads();
     float2 total = make_float2(-INFINITY, 0);
-    for (int i = 0; i < ROW_THREADS / 32; i++)
+#pragma unroll 4
+    for (int i = 0; i < FAST_THREADS / 32; i++)
         total.x = fmaxf(total.x, room[i].x);
-    for (int i = 0; i < ROW_THREADS / 32; i++)
+#pragma unroll 4
+    for (int i = 0; i < FAST_THREADS / 32; i++)
         total.y += room[i].x > -INFINITY ? room[i].y * exp2_fast(room[i].x - total.x) : 0.0f;
     if (thread == 0) {
         float log_sum = total.x / LOG2_E + logf(total.y);
@@ -179,7 +198,7 @@ __global__ void __launch_bounds__(ROW_THREADS) row_loss_fast_kernel(struct chunk
     }
     if constexpr (GRADIENT) {
         float weight = view.label_weight[row / view.slot_rows], shift = total.x - log2f(weight / total.y);
-        for (int32_t at = thread; at < pieces; at += ROW_THREADS) {
+        for (int32_t at = thread; at < pieces; at += FAST_THREADS) {
             uint4 eight = words[at];
             float values[8];
             load8(reinterpret_cast<const bf16 *>(&eight), values);
@@ -193,21 +212,6 @@ __global__ void __launch_bounds__(ROW_THREADS) row_loss_fast_kernel(struct chunk
             }
             store8(reinterpret_cast<bf16 *>(words + at), values);
         }
-    }
-}
-
-/* A thread a column: rows in order; a slot's first row starts its sum. */
-template <typename T> __global__ void bias_gradient_kernel(struct chunk_view view, const T *dlogits) {
-    int64_t col = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-    if (col >= view.vocabulary) return;
-    float sum = 0;
-    for (int64_t row = view.row; row < view.row + view.rows; row++) {
-        float *target = view.grads + view.adapter[row / view.slot_rows] * view.stride + col;
-        if (row == view.row) sum = *target;
-        if (row % view.slot_rows == 0) sum = 0;
-        sum += to_float(dlogits[(row - view.row) * view.vocabulary + col]);
-        if ((row + 1) % view.slot_rows == 0 || row + 1 == view.row + view.rows) *target = sum;
-        if ((row + 1) % view.slot_rows == 0) sum = 0;
     }
 }
 
@@ -308,15 +312,14 @@ static void chunk_softmax(struct device *device, const struct loss_call *call, c
         (view.params == nullptr || (view.stride % 4 == 0 && reinterpret_cast<uintptr_t>(view.params) % 16 == 0));
     auto kernel = even ? (gradient ? row_loss_kernel<T, G, 8, true> : row_loss_kernel<T, G, 8, false>)
                        : (gradient ? row_loss_kernel<T, G, 1, true> : row_loss_kernel<T, G, 1, false>);
-    if (std::is_same<T, bf16>::value && view.vocabulary % 8 == 0 && view.params == nullptr)
-        kernel_launch(device, "loss_softmax", gradient ? row_loss_fast_kernel<true> : row_loss_fast_kernel<false>,
-                      view.rows, ROW_THREADS, 0, view, reinterpret_cast<bf16 *>(gradients));
+    auto fast = view.params != nullptr ? row_loss_fast_kernel<false, true>
+                : gradient             ? row_loss_fast_kernel<true, false>
+                                       : row_loss_fast_kernel<false, false>;
+    if (std::is_same<T, bf16>::value && even && (view.params == nullptr || !gradient))
+        kernel_launch(device, "loss_softmax", fast, view.rows, FAST_THREADS, sizeof(uint4) * RING * FAST_THREADS, view,
+                      reinterpret_cast<bf16 *>(gradients));
     else
         kernel_launch(device, "loss_softmax", kernel, view.rows, ROW_THREADS, 0, view, logits, gradients);
-    if (gradient && view.params != nullptr)
-        kernel_launch(device, "loss_bias_gradient", bias_gradient_kernel<G>,
-                      static_cast<unsigned>(ceil_div(view.vocabulary, 128)), 128, 0, view,
-                      static_cast<const G *>(gradients));
 }
 
 static struct chunk_view view_make(const struct pack_layout *layout, const struct loss_call *call, int64_t row,
@@ -337,9 +340,10 @@ static struct chunk_view view_make(const struct pack_layout *layout, const struc
 struct loss_plan {
     int64_t rows;
     bool tiles;    /* dx from the vocabulary tiles that matter */
-    bool wide;     /* bf16 with a trained bias: logits stay float, whose sum over rows is the gradient */
+    bool wide;     /* bf16 with a trained bias, no tiles: logits stay float, whose sum over rows is the gradient */
     size_t slices; /* bytes of dx in slices, 0 = not sliced */
-    size_t logits, gradients, bytes; /* bytes of the logits, of separate gradients, of all */
+    size_t logits, gradients; /* bytes of the logits, of separate gradients */
+    size_t bias, bytes;       /* where the sums of the bias's gradient begin, 0 = none; bytes of all */
 };
 
 static struct loss_plan plan_make(const struct device *device, const struct pack_layout *layout,
@@ -347,8 +351,8 @@ static struct loss_plan plan_make(const struct device *device, const struct pack
     struct loss_plan plan = {};
     int64_t vocabulary = call->head->rows;
     plan.tiles = loss_tiles_fit(device, layout, call);
-    plan.wide = device->precision == PRECISION_KIND_BF16 && call->dx != nullptr && call->adapters != nullptr &&
-                call->bias_offset >= 0;
+    bool has_bias = call->adapters != nullptr && call->bias_offset >= 0;
+    plan.wide = device->precision == PRECISION_KIND_BF16 && call->dx != nullptr && has_bias && !plan.tiles;
     int64_t row_bytes = vocabulary * (plan.wide ? 6 : static_cast<int64_t>(act_size(device)));
     int64_t most = LOGITS_BYTES / row_bytes / LVS_ROW_BLOCK * LVS_ROW_BLOCK;
     if (most < LVS_ROW_BLOCK) most = LVS_ROW_BLOCK;
@@ -361,7 +365,22 @@ static struct loss_plan plan_make(const struct device *device, const struct pack
         plan.slices = static_cast<size_t>(plan.rows * call->head->cols) * DX_SLICES * sizeof(float);
     plan.bytes =
         plan.logits + plan.gradients + plan.slices + (plan.tiles ? loss_tiles_bytes(plan.rows, vocabulary) : 0);
+    if (!has_bias || call->dx == nullptr) return plan;
+    plan.bias = (plan.bytes + 255) / 256 * 256;
+    plan.bytes = plan.bias + loss_bias_bytes(layout, vocabulary);
     return plan;
+}
+
+/* The chunk's part of the bias's gradient. */
+static void chunk_bias(struct device *device, const struct loss_plan *plan, const struct chunk_view *view,
+                       const void *gradients, char *memory) {
+    float *partial = reinterpret_cast<float *>(memory + plan->bias);
+    if (plan->tiles)
+        loss_bias_from_logits(device, view, reinterpret_cast<const bf16 *>(memory), partial);
+    else if (device->precision == PRECISION_KIND_FP32)
+        loss_bias_from_gradients(device, view, static_cast<const float *>(gradients), partial);
+    else
+        loss_bias_from_gradients(device, view, static_cast<const bf16 *>(gradients), partial);
 }
 
 /* One chunk: logits, loss, gradients. */
@@ -380,6 +399,7 @@ static void chunk_run(struct device *device, const struct pack_layout *layout, c
     else
         chunk_softmax(device, call, view, reinterpret_cast<bf16 *>(memory), static_cast<bf16 *>(gradients));
     if (call->dx == nullptr) return;
+    if (plan->bias > 0) chunk_bias(device, plan, &view, gradients, memory);
     if (plan->tiles)
         loss_tiles_backward(device, &view, reinterpret_cast<const bf16 *>(memory), head, n_in,
                             const_cast<void *>(rows_of(device, call->dx, row, n_in)));
@@ -400,4 +420,7 @@ void cuda_loss(struct device *device, const struct pack_layout *layout, const st
     const void *head = weight_current(device, call->head);
     for (int64_t row = 0; row < layout->n_rows; row += plan.rows)
         chunk_run(device, layout, call, &plan, head, row, memory);
+    if (plan.bias == 0) return;
+    struct chunk_view view = view_make(layout, call, 0, layout->n_rows);
+    loss_bias_reduce(device, layout, &view, reinterpret_cast<const float *>(memory + plan.bias));
 }

@@ -1,5 +1,5 @@
-/* What the files of the loss share: a chunk of rows as the device sees it, and the backward product over the vocabulary
- * tiles that matter. */
+/* What the files of the loss share: a chunk of rows as the device sees it, the backward product over the vocabulary
+ * tiles that matter, and the gradient of a bias beside it. */
 #pragma once
 #include "cuda_internal.cuh"
 #include "kernel_common.cuh"
@@ -15,6 +15,25 @@ struct chunk_view {
     int32_t rows, slot_rows;
     float *tile_top, *row_sum; /* [rows][tiles], [rows]: for loss_tiles.cu, else NULL */
 };
+/* The bias of the chunk's row, NULL without one. */
+__device__ __forceinline__ const float *bias_of(const struct chunk_view &view, int64_t row) {
+    return view.params != nullptr ? view.params + view.adapter[row / view.slot_rows] * view.stride : nullptr;
+}
+
+/* x += y, eight neighbours. */
+__device__ __forceinline__ void add8(float x[8], const float *y) {
+    float other[8];
+    load8(y, other);
+#pragma unroll
+    for (int i = 0; i < 8; i++)
+        x[i] += other[i];
+}
+/* Whether a call has no bias, or one that is read eight at a time. */
+static inline bool loss_bias_is_even(const struct loss_call *call) {
+    if (call->adapters == nullptr || call->bias_offset < 0) return true;
+    return call->bias_offset % 4 == 0 && call->adapters->stride % 4 == 0 &&
+           reinterpret_cast<uintptr_t>(call->adapters->params) % 16 == 0;
+}
 
 /* ---- loss_tiles.cu ---- */
 /* Whether dx may be made from tiles, and the scratch bytes beside the logits of `rows` rows. */
@@ -25,3 +44,17 @@ void loss_tiles_place(struct chunk_view *view, void *memory);
 /* dx of the chunk from the logits as they are, skipping tiles whose probabilities are all below 2^-12. */
 void loss_tiles_backward(struct device *device, const struct chunk_view *view, const bf16 *logits, const void *head,
                          int64_t n_in, void *dx);
+
+/* ---- loss_bias.cu: the gradient of a bias, float sums over blocks of rows ---- */
+/* partial [n_rows / block rows][vocabulary] in bytes. */
+size_t loss_bias_bytes(const struct pack_layout *layout, int64_t vocabulary);
+/* The chunk's sums, from logits as they are (row_sum must be filled) … */
+void loss_bias_from_logits(struct device *device, const struct chunk_view *view, const bf16 *logits, float *partial);
+/* … or from their gradients. */
+void loss_bias_from_gradients(struct device *device, const struct chunk_view *view, const bf16 *dlogits,
+                              float *partial);
+void loss_bias_from_gradients(struct device *device, const struct chunk_view *view, const float *dlogits,
+                              float *partial);
+/* The sums of all chunks, added in order, become every slot's gradient. */
+void loss_bias_reduce(struct device *device, const struct pack_layout *layout, const struct chunk_view *view,
+                      const float *partial);

@@ -25,8 +25,8 @@ static int64_t tiles_of(int64_t vocabulary) {
 
 bool loss_tiles_fit(const struct device *device, const struct pack_layout *layout, const struct loss_call *call) {
     return call->skip_tiles && call->dx != nullptr && call->dhead == nullptr &&
-           (call->adapters == nullptr || call->bias_offset < 0) && device->precision == PRECISION_KIND_BF16 &&
-           layout->slot_rows % BLOCK_ROWS == 0 && call->head->rows % 8 == 0 && call->head->cols % BLOCK_COLUMNS == 0;
+           device->precision == PRECISION_KIND_BF16 && loss_bias_is_even(call) && layout->slot_rows % BLOCK_ROWS == 0 &&
+           call->head->rows % 8 == 0 && call->head->cols % BLOCK_COLUMNS == 0;
 }
 
 size_t loss_tiles_bytes(int64_t rows, int64_t vocabulary) {
@@ -89,9 +89,9 @@ __global__ void __launch_bounds__(TILE_THREADS) tile_list_kernel(struct tile_arr
 }
 
 /* Gradients of 128 rows × STEP columns from `col`, into the tile [128][STEP + 8]. */
-__device__ __forceinline__ void gradients_make(const struct chunk_view &view, const bf16 *logits, int32_t first,
-                                               int32_t valid, int64_t col, const float *sums, const float *weights,
-                                               const int32_t *labels, bf16 *tile) {
+__device__ __forceinline__ void gradients_make(const struct chunk_view &view, const bf16 *logits, const float *bias,
+                                               int32_t first, int32_t valid, int64_t col, const float *sums,
+                                               const float *weights, const int32_t *labels, bf16 *tile) {
 #pragma unroll
     for (int i = 0; i < BLOCK_ROWS * STEP / 8 / TILE_THREADS; i++) {
         int32_t at = i * TILE_THREADS + static_cast<int32_t>(threadIdx.x), r = at / (STEP / 8);
@@ -99,6 +99,7 @@ __device__ __forceinline__ void gradients_make(const struct chunk_view &view, co
         float values[8] = {};
         if (r < valid && labels[r] >= 0 && place < view.vocabulary) {
             load8(logits + static_cast<int64_t>(first + r) * view.vocabulary + place, values);
+            if (bias != nullptr) add8(values, bias + place);
 #pragma unroll
             for (int j = 0; j < 8; j++)
                 values[j] = weights[r] * (__expf(values[j] - sums[r]) - (place + j == labels[r] ? 1.0f : 0.0f));
@@ -135,6 +136,7 @@ __global__ void __launch_bounds__(TILE_THREADS)
         labels[r] = view.labels[view.row + first + r];
         weights[r] = view.label_weight[(view.row + first + r) / view.slot_rows];
     }
+    const float *bias = bias_of(view, view.row + first);
     float sum[2][8][4] = {};
     int32_t n_steps = arrays.count[blockIdx.y] * (LOSS_TILE / STEP);
     for (int32_t step = 0; step < n_steps; step++) {
@@ -142,7 +144,7 @@ __global__ void __launch_bounds__(TILE_THREADS)
         int64_t col = static_cast<int64_t>(tile) * LOSS_TILE + step % (LOSS_TILE / STEP) * STEP;
         __syncthreads();
         head_load(view, arrays, col, column, head);
-        gradients_make(view, arrays.logits, first, valid, col, sums, weights, labels, gradients);
+        gradients_make(view, arrays.logits, bias, first, valid, col, sums, weights, labels, gradients);
         copy_async_wait<0>();
         __syncthreads();
 #pragma unroll
