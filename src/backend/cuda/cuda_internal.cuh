@@ -78,7 +78,15 @@ void device_select(struct device *device);
 /* ---- scratch ---- */
 /* Memory of one operation: contents die with the next operation that asks for the same purpose. NULL (and a kept error)
  * when it cannot be had. */
-enum scratch_use { SCRATCH_BLAS, SCRATCH_LORA, SCRATCH_ATTENTION, SCRATCH_LOSS, SCRATCH_SMALL, SCRATCH_USES };
+enum scratch_use {
+    SCRATCH_BLAS,
+    SCRATCH_LORA,
+    SCRATCH_DROPOUT,
+    SCRATCH_ATTENTION,
+    SCRATCH_LOSS,
+    SCRATCH_SMALL,
+    SCRATCH_USES
+};
 void *scratch_take(struct device *device, enum scratch_use use, size_t bytes, const char *what);
 size_t scratch_bytes(const struct device *device, enum scratch_use use); /* there now */
 struct scratch *scratch_create(void);

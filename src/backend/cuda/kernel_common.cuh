@@ -119,6 +119,12 @@ __device__ __forceinline__ void matrix_load_transposed(uint32_t out[4], uint32_t
                  : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
                  : "r"(address));
 }
+/* Two of them; lanes 0–15 give the addresses. */
+__device__ __forceinline__ void matrix_load2_transposed(uint32_t &first, uint32_t &second, uint32_t address) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];\n"
+                 : "=r"(first), "=r"(second)
+                 : "r"(address));
+}
 /* 16 bytes from global to shared memory without registers; zeros when `valid` is false (the source is not read). */
 __device__ __forceinline__ void copy_async(uint32_t target, const void *source, bool valid) {
     int bytes = valid ? 16 : 0;

@@ -42,6 +42,25 @@ __device__ __forceinline__ bool dropout_keeps(const struct dropout_state &state,
     return word >= state.threshold;
 }
 
+/* The same masks as bits for a whole group: bit col % 32 of bits[row][site][col / 32] is set where the element is kept.
+ * bits NULL: no adapter drops. Valid until the next is taken. */
+struct dropout_mask {
+    const uint32_t *bits;
+    const float *probability; /* [n_adapters] */
+    int32_t n_sites, words;   /* words a row */
+    bool failed;              /* no memory; the device says so */
+};
+/* dropout.cu; cols is a multiple of 32. */
+struct dropout_mask dropout_mask_take(struct device *device, const struct pack_layout *layout,
+                                      const struct adapters *adapters, const struct lora_group *group, int32_t cols);
+__device__ __forceinline__ const uint32_t *mask_row(const struct dropout_mask &mask, int64_t row, int32_t site) {
+    return mask.bits + (row * mask.n_sites + site) * mask.words;
+}
+/* Two neighbouring bf16 by two neighbouring bits. */
+__device__ __forceinline__ uint32_t pair_mask(uint32_t bits) {
+    return (bits & 1u) * 0xffffu | (bits >> 1 & 1u) * 0xffff0000u;
+}
+
 /* ---- gradients of A and B by partial sums ---- */
 #define LORA_PARTIAL_ROWS 16 /* rows of a slot that one partial sum covers, whatever the pack */
 
@@ -62,9 +81,8 @@ float *lora_partial_take(struct device *device, const struct pack_layout *layout
 void lora_reduce(struct device *device, const struct pack_layout *layout, const struct adapters *adapters,
                  const struct lora_segments *segments, const float *partial);
 /* Whether the tensor-core kernels take this group: bf16, even offsets and a rank that fills their tiles (what a layout
- * pads to, up to 16); for the A side no dropout either (the B side never sees the mask). */
-bool lora_is_fused_b(const struct device *device, const struct adapters *adapters, const struct lora_group *group);
-bool lora_is_fused_a(const struct device *device, const struct adapters *adapters, const struct lora_group *group);
+ * pads to, up to 16). */
+bool lora_is_fused(const struct device *device, const struct adapters *adapters, const struct lora_group *group);
 /* lora_a_backward by tensor cores; false when no kernel fits (rmsnorm_lora_backward.cu). */
 bool lora_a_backward_fused(struct device *device, const struct pack_layout *layout, const struct adapters *adapters,
                            const struct lora_group *group, const float *t, const void *x, void *dx);

@@ -147,7 +147,7 @@ void lora_reduce(struct device *device, const struct pack_layout *layout, const 
     if (entry->total > pending->most) pending->most = entry->total;
 }
 
-bool lora_is_fused_b(const struct device *device, const struct adapters *adapters, const struct lora_group *group) {
+bool lora_is_fused(const struct device *device, const struct adapters *adapters, const struct lora_group *group) {
     if (device->precision != PRECISION_KIND_BF16 || adapters->stride % 4 != 0) return false;
     for (int32_t s = 0; s < group->n; s++) {
         const struct lora_site *site = &group->site[s];
@@ -155,8 +155,4 @@ bool lora_is_fused_b(const struct device *device, const struct adapters *adapter
         if (site->n_in != group->site[0].n_in || site->rank != group->site[0].rank) return false;
     }
     return true;
-}
-
-bool lora_is_fused_a(const struct device *device, const struct adapters *adapters, const struct lora_group *group) {
-    return adapters->dropout == nullptr && lora_is_fused_b(device, adapters, group);
 }

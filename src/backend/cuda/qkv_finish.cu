@@ -132,7 +132,7 @@ void cuda_qkv_finish(struct device *device, const struct pack_layout *layout, co
     int32_t width = attention_qkv_width(shape);
     bool fused = shape->head_size % 4 == 0 && width / 4 <= 512 && sites_fit(shape, group) &&
                  device->precision == PRECISION_KIND_BF16 &&
-                 (group->n == 0 || lora_is_fused_b(device, adapters, group));
+                 (group->n == 0 || lora_is_fused(device, adapters, group));
     if (!fused) {
         cuda_lora_b_forward(device, layout, adapters, group, xa, width, qkv);
         cuda_qkv_bias_rope(device, layout, shape, bias, rope, qkv);

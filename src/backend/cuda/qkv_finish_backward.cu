@@ -309,7 +309,7 @@ void cuda_qkv_finish_backward(struct device *device, const struct pack_layout *l
     struct pending_fold fold = attention_fold_take(device, dqkv);
     device_select(device);
     int32_t width = attention_qkv_width(shape);
-    bool fused = group_fits(device, shape, group) && lora_is_fused_b(device, adapters, group);
+    bool fused = group_fits(device, shape, group) && lora_is_fused(device, adapters, group);
     if (fold.dqkv != nullptr && !fused) {
         attention_fold(device, &fold);
         fold.dqkv = nullptr;

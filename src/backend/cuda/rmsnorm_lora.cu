@@ -5,16 +5,27 @@
 #define FORWARD_WARPS 8
 #define BATCH_STEPS   8 /* steps of 16 columns whose part of A a warp holds at once: 1024 columns a block */
 
+/* A warp's rows of a tile of x on their way into `stage` [TILE_ROWS][cols]; the same warp reads them there. */
+__device__ __forceinline__ void rows_request(const struct norm_arrays &arrays, int64_t row, bf16 *stage) {
+    int32_t lane = static_cast<int32_t>(threadIdx.x) % 32;
+#pragma unroll 1
+    for (int32_t r = static_cast<int32_t>(threadIdx.x) / 32; r < TILE_ROWS; r += FORWARD_WARPS) {
+#pragma unroll 1
+        for (int32_t col = lane * 8; col < arrays.cols; col += 256)
+            copy_async(shared_address(stage + r * arrays.cols + col), arrays.x + (row + r) * arrays.cols + col, true);
+    }
+}
+
 /* One row by one warp: normed, to memory and to the tile. */
 template <int CHUNKS>
-__device__ __forceinline__ void row_norm(const struct norm_arrays &arrays, int64_t row, bf16 *tile_row) {
+__device__ __forceinline__ void row_norm(const struct norm_arrays &arrays, int64_t row, const bf16 *x, bf16 *tile_row) {
     int32_t lane = static_cast<int32_t>(threadIdx.x) % 32;
     float values[CHUNKS][8], sum = 0;
 #pragma unroll
     for (int c = 0; c < CHUNKS; c++) {
         int32_t col = (c * 32 + lane) * 8;
         if (col >= arrays.cols) continue;
-        load8(arrays.x + row * arrays.cols + col, values[c]);
+        load8(x + col, values[c]);
 #pragma unroll
         for (int i = 0; i < 8; i++)
             sum += values[c][i] * values[c][i];
@@ -54,10 +65,22 @@ __device__ __forceinline__ void a_request(const struct a_rows &rows, const float
     }
 }
 
-/* 16 rows of the tile times the warp's part of A. */
-template <int NT>
-__device__ __forceinline__ void tile_times_a(uint32_t tile, int32_t ld, int32_t cols, int32_t batch,
-                                             const float2 a[BATCH_STEPS][NT][2], float sum[NT][4]) {
+/* What dropout leaves of an operand of 16 rows from `row` and 16 columns from `col` for one pair. */
+__device__ __forceinline__ void operand_mask(const struct dropout_mask &mask, int64_t row, int32_t site, int32_t col,
+                                             const uint32_t x[4], uint32_t out[4]) {
+    int32_t lane = static_cast<int32_t>(threadIdx.x) % 32;
+    uint32_t low = mask_row(mask, row + lane / 4, site)[col / 32] >> (col % 32 + lane % 4 * 2);
+    uint32_t high = mask_row(mask, row + lane / 4 + 8, site)[col / 32] >> (col % 32 + lane % 4 * 2);
+    out[0] = x[0] & pair_mask(low), out[1] = x[1] & pair_mask(high);
+    out[2] = x[2] & pair_mask(low >> 8), out[3] = x[3] & pair_mask(high >> 8);
+}
+
+/* 16 rows of the tile, the first of which is `row`, times the warp's part of A. */
+template <int NT, bool DROPS>
+__device__ __forceinline__ void tile_times_a(const struct norm_arrays &arrays, int64_t row, int32_t rank, uint32_t tile,
+                                             int32_t ld, int32_t batch, const float2 a[BATCH_STEPS][NT][2],
+                                             float sum[NT][4]) {
+    int32_t cols = arrays.cols;
     int32_t lane = static_cast<int32_t>(threadIdx.x) % 32, warp = static_cast<int32_t>(threadIdx.x) / 32;
 #pragma unroll
     for (int i = 0; i < BATCH_STEPS; i++) {
@@ -65,20 +88,24 @@ __device__ __forceinline__ void tile_times_a(uint32_t tile, int32_t ld, int32_t 
         if (col >= cols) continue;
         uint32_t x[4];
         matrix_load(x, tile + static_cast<uint32_t>(((lane % 16) * ld + col + lane / 16 * 8) * 2));
+        uint32_t kept[4] = {x[0], x[1], x[2], x[3]};
 #pragma unroll
         for (int j = 0; j < NT; j++) {
             uint32_t main0, main1, rest0, rest1;
+            if (DROPS && j * 8 % rank == 0 && j * 8 / rank < arrays.mask.n_sites)
+                operand_mask(arrays.mask, row, j * 8 / rank, col, x, kept);
             split_bf16(a[i][j][0].x, a[i][j][0].y, &main0, &rest0);
             split_bf16(a[i][j][1].x, a[i][j][1].y, &main1, &rest1);
-            mma_step(sum[j], x, main0, main1);
-            mma_step(sum[j], x, rest0, rest1);
+            mma_step(sum[j], kept, main0, main1);
+            mma_step(sum[j], kept, rest0, rest1);
         }
     }
 }
 
-/* A block takes tiles of 16 rows in turn, one after another, and keeps its part of A while they are of one slot. */
-template <int NT, int CHUNKS>
-__global__ void __launch_bounds__(FORWARD_WARPS * 32, NT <= 2 && CHUNKS <= 4 ? 2 : 1)
+/* A block takes tiles of 16 rows in turn, one after another while the next is on its way, and keeps its part of A while
+ * they are of one slot. */
+template <int NT, int CHUNKS, bool DROPS>
+__global__ void __launch_bounds__(FORWARD_WARPS * 32, !DROPS && NT <= 2 && CHUNKS <= 4 ? 2 : 1)
     norm_lora_forward_kernel(struct row_map map, struct norm_arrays arrays, struct a_rows rows) {
     extern __shared__ __align__(128) unsigned char shared[];
     __shared__ float room[FORWARD_WARPS][TILE_ROWS][NT * 8];
@@ -86,23 +113,33 @@ __global__ void __launch_bounds__(FORWARD_WARPS * 32, NT <= 2 && CHUNKS <= 4 ? 2
     int32_t ld = arrays.cols + 8, warp = static_cast<int32_t>(threadIdx.x) / 32, held = -1;
     int32_t lane = static_cast<int32_t>(threadIdx.x) % 32, n_tiles = map.n_rows / TILE_ROWS;
     int32_t block = static_cast<int32_t>(blockIdx.x), blocks = static_cast<int32_t>(gridDim.x);
+    int32_t begin = block * n_tiles / blocks, end = (block + 1) * n_tiles / blocks;
+    bf16 *stages = tile + TILE_ROWS * ld;
     float2 a[BATCH_STEPS][NT][2];
+    if (begin < end) rows_request(arrays, static_cast<int64_t>(begin) * TILE_ROWS, stages);
+    copy_async_commit();
 #pragma unroll 1
-    for (int32_t at = block * n_tiles / blocks; at < (block + 1) * n_tiles / blocks; at++) {
+    for (int32_t at = begin; at < end; at++) {
         int64_t row = static_cast<int64_t>(at) * TILE_ROWS;
+        const bf16 *stage = stages + (at - begin) % 2 * TILE_ROWS * arrays.cols;
+        if (at + 1 < end)
+            rows_request(arrays, row + TILE_ROWS, stages + (at + 1 - begin) % 2 * TILE_ROWS * arrays.cols);
+        copy_async_commit();
         int32_t slot = static_cast<int32_t>(row / map.slot_rows);
         const float *params = arrays.params + map.adapter[slot] * arrays.stride;
         if (slot != held || CHUNKS > 4) a_request<NT>(rows, params, arrays.cols, 0, a);
         held = slot;
+        copy_async_wait<1>();
+        __syncwarp();
 #pragma unroll 1 /* code that runs once a warp is fetched slower than it runs */
         for (int32_t r = warp; r < TILE_ROWS; r += FORWARD_WARPS)
-            row_norm<CHUNKS>(arrays, row + r, tile + r * ld);
+            row_norm<CHUNKS>(arrays, row + r, stage + r * arrays.cols, tile + r * ld);
         __syncthreads();
         float sum[NT][4] = {};
-        tile_times_a<NT>(shared_address(tile), ld, arrays.cols, 0, a, sum);
+        tile_times_a<NT, DROPS>(arrays, row, rows.rank, shared_address(tile), ld, 0, a, sum);
         if (CHUNKS > 4 && arrays.cols > BATCH_STEPS * FORWARD_WARPS * 16) {
             a_request<NT>(rows, params, arrays.cols, 1, a);
-            tile_times_a<NT>(shared_address(tile), ld, arrays.cols, 1, a, sum);
+            tile_times_a<NT, DROPS>(arrays, row, rows.rank, shared_address(tile), ld, 1, a, sum);
         }
 #pragma unroll
         for (int j = 0; j < NT; j++) {
@@ -111,6 +148,7 @@ __global__ void __launch_bounds__(FORWARD_WARPS * 32, NT <= 2 && CHUNKS <= 4 ? 2
                 room[warp][lane / 4 + i / 2 * 8][j * 8 + lane % 4 * 2 + i % 2] = sum[j][i];
         }
         __syncthreads();
+        float factor = DROPS ? 1.0f / (1.0f - arrays.mask.probability[map.adapter[slot]]) : 1.0f;
 #pragma unroll 1
         for (int32_t place = static_cast<int32_t>(threadIdx.x); place < TILE_ROWS * rows.columns;
              place += FORWARD_WARPS * 32) {
@@ -119,18 +157,24 @@ __global__ void __launch_bounds__(FORWARD_WARPS * 32, NT <= 2 && CHUNKS <= 4 ? 2
 #pragma unroll
             for (int w = 0; w < FORWARD_WARPS; w++)
                 total += room[w][r][c];
-            arrays.xa[(row + r) * rows.columns + c] = total;
+            arrays.xa[(row + r) * rows.columns + c] = DROPS ? total * factor : total;
         }
     }
+}
+
+/* Bytes of the normed tile and of two tiles of x. */
+static size_t forward_shared(int32_t cols) {
+    return static_cast<size_t>(TILE_ROWS) * static_cast<size_t>(3 * cols + 8) * sizeof(bf16);
 }
 
 template <int NT, int CHUNKS>
 static void launch_forward(struct device *device, const struct pack_layout *layout, const struct norm_arrays *arrays,
                            const struct a_rows *rows) {
-    size_t shared = static_cast<size_t>(TILE_ROWS) * static_cast<size_t>(arrays->cols + 8) * sizeof(bf16);
     int32_t tiles = layout->n_rows / TILE_ROWS, most = 2 * device->multiprocessors;
-    kernel_launch(device, "norm_lora_a_forward", norm_lora_forward_kernel<NT, CHUNKS>, tiles < most ? tiles : most,
-                  FORWARD_WARPS * 32, shared, row_map_make(layout), *arrays, *rows);
+    auto kernel = arrays->mask.bits != nullptr ? norm_lora_forward_kernel<NT, CHUNKS, true>
+                                               : norm_lora_forward_kernel<NT, CHUNKS, false>;
+    kernel_launch(device, "norm_lora_a_forward", kernel, tiles < most ? tiles : most, FORWARD_WARPS * 32,
+                  forward_shared(arrays->cols), row_map_make(layout), *arrays, *rows);
 }
 
 void cuda_norm_lora_a_forward(struct device *device, const struct pack_layout *layout, int32_t cols, const void *x,
@@ -138,7 +182,8 @@ void cuda_norm_lora_a_forward(struct device *device, const struct pack_layout *l
                               const struct lora_group *group, float *xa) {
     device_select(device);
     struct a_rows rows = a_rows_make(group);
-    if (group->n == 0 || !norm_lora_fits(cols, rows.columns) || !lora_is_fused_a(device, adapters, group)) {
+    if (group->n == 0 || !norm_lora_fits(cols, rows.columns) || !lora_is_fused(device, adapters, group) ||
+        forward_shared(cols) + 32768 > static_cast<size_t>(device->shared_limit)) {
         cuda_rmsnorm_forward(device, layout, cols, x, gain, epsilon, y, rstd);
         cuda_lora_a_forward(device, layout, adapters, group, y, xa);
         return;
@@ -146,6 +191,8 @@ void cuda_norm_lora_a_forward(struct device *device, const struct pack_layout *l
     struct norm_arrays arrays = {};
     arrays.x = static_cast<const bf16 *>(x), arrays.gain = gain, arrays.epsilon = epsilon, arrays.cols = cols;
     arrays.params = adapters->params, arrays.stride = adapters->stride;
+    arrays.mask = dropout_mask_take(device, layout, adapters, group, cols);
+    if (arrays.mask.failed) return;
     arrays.y = static_cast<bf16 *>(y), arrays.rstd = rstd, arrays.xa = xa;
     if (cols <= 256)
         BY_COLUMNS(launch_forward, device, layout, &arrays, &rows, 1)

@@ -34,10 +34,10 @@ struct norm_arrays {
     bf16 *y, *dy, *dx;
     float *rstd, *xa, *partial;
     const float *t, *rstd_in;
+    struct dropout_mask mask;
     int64_t stride; /* of params */
     float epsilon;
     int32_t cols;
-    bool stages; /* backward: A's rows and dx lie in shared memory too */
 };
 
 static inline bool norm_lora_fits(int32_t cols, int32_t columns) {

@@ -1,169 +1,252 @@
 /* The A side of LoRA backwards, alone or with the RMSNorm before it, in one pass over the rows, bf16 on tensor cores:
  * the pairs' gradient t·A is added to dy, dy goes through the norm into dx, and partial sums of A's gradient are left
- * for lora_reduce. A block takes the LORA_PARTIAL_ROWS rows of one partial sum at once. Other shapes are composed from
- * the plain kernels.
+ * for lora_reduce. A block takes pieces of LORA_PARTIAL_ROWS rows in turn, one partial sum each, and keeps A while they
+ * are of one slot. Other shapes are composed from the plain kernels.
  *
  * grad A = tᵀ·norm(x) with norm(x) = x·rstd·gain: rstd goes into t and gain into the sum, so that x is an operand as it
  * lies in memory. */
 #include "rmsnorm_lora.cuh"
 
-#define BACKWARD_WARPS 8
-#define ROWS           LORA_PARTIAL_ROWS
+#define BACKWARD_WARPS   16
+#define BACKWARD_THREADS (BACKWARD_WARPS * 32)
+#define ROWS             LORA_PARTIAL_ROWS
 
-struct backward_tiles {
-    bf16 *x, *dy, *dx; /* [ROWS][ld] in shared memory; dx may be NULL: read where it lies */
-    int32_t ld;
+/* How shared memory is used; `ld` is a tile's row in elements. */
+struct backward_room {
+    int32_t ld, stages; /* stages: 1 or 2 tiles of x and dy, so that the next piece is on its way */
+    bool holds_a, holds_dx;
+    size_t bytes;
 };
 
-/* Rows beyond the slot become zeros. Loops of this file stay loops wherever a few warps run them once: their code is
- * fetched slower than it runs. */
-__device__ __forceinline__ void tiles_load(const struct norm_arrays &arrays, const struct backward_tiles &tiles,
-                                           int64_t row, int32_t valid) {
-    int32_t warp = static_cast<int32_t>(threadIdx.x) / 32, lane = static_cast<int32_t>(threadIdx.x) % 32;
+/* A piece in shared memory. */
+struct backward_stage {
+    bf16 *x, *dy;    /* [ROWS][ld] */
+    float *t, *rstd; /* [ROWS][columns], [ROWS] */
+};
+__host__ __device__ __forceinline__ size_t stage_bytes(int32_t ld, int32_t columns) {
+    return static_cast<size_t>(2 * ROWS * ld) * sizeof(bf16) +
+           static_cast<size_t>(ROWS * (columns + 1)) * sizeof(float);
+}
+__device__ __forceinline__ struct backward_stage stage_at(unsigned char *memory, int32_t ld, int32_t columns) {
+    struct backward_stage stage;
+    stage.x = reinterpret_cast<bf16 *>(memory), stage.dy = stage.x + ROWS * ld;
+    stage.t = reinterpret_cast<float *>(stage.dy + ROWS * ld), stage.rstd = stage.t + ROWS * columns;
+    return stage;
+}
+
+/* Where a piece lies: its first row, and how many of its rows the slot has. */
+struct backward_piece {
+    int64_t row;
+    int32_t slot, valid;
+};
+__device__ __forceinline__ struct backward_piece piece_at(const struct row_map &map, int32_t index) {
+    int32_t pieces = (map.slot_rows + ROWS - 1) / ROWS, first = index % pieces * ROWS;
+    struct backward_piece piece;
+    piece.slot = index / pieces;
+    piece.row = static_cast<int64_t>(piece.slot) * map.slot_rows + first;
+    piece.valid = min(ROWS, map.slot_rows - first);
+    return piece;
+}
+
+/* A piece's rows of `source` [n_rows][cols] on their way, a warp a row; rows beyond the slot become zeros. */
+__device__ __forceinline__ void rows_request(const bf16 *source, int32_t cols, const struct backward_piece &piece,
+                                             bf16 *tile, int32_t ld) {
+    int32_t lane = static_cast<int32_t>(threadIdx.x) % 32;
 #pragma unroll 1
-    for (int32_t r = warp; r < ROWS; r += BACKWARD_WARPS) {
-        bool exists = r < valid;
-        int64_t source = exists ? (row + r) * arrays.cols : 0;
-        if (tiles.dx == nullptr && lane * 64 < arrays.cols)
-            asm volatile("prefetch.global.L2 [%0];\n" ::"l"(arrays.dx + source + lane * 64));
+    for (int32_t r = static_cast<int32_t>(threadIdx.x) / 32; r < ROWS; r += BACKWARD_WARPS) {
+        bool exists = r < piece.valid;
+        const bf16 *from = source + (exists ? (piece.row + r) * cols : 0);
+        for (int32_t col = lane * 8; col < cols; col += 256)
+            copy_async(shared_address(tile + r * ld + col), from + col, exists);
+    }
+}
+
+/* x, dy, t and rstd of a piece on their way. */
+template <bool NORM>
+__device__ __forceinline__ void piece_request(const struct norm_arrays &arrays, const struct backward_piece &piece,
+                                              const struct backward_stage &stage, int32_t ld, int32_t columns) {
+    rows_request(arrays.x, arrays.cols, piece, stage.x, ld);
+    rows_request(arrays.dy, arrays.cols, piece, stage.dy, ld);
+    int32_t at = static_cast<int32_t>(threadIdx.x) * 4;
+    if (at < ROWS * columns)
+        copy_async(shared_address(stage.t + at), arrays.t + (at < piece.valid * columns ? piece.row * columns + at : 0),
+                   at < piece.valid * columns);
+    if (NORM && at < ROWS)
+        copy_async(shared_address(stage.rstd + at), arrays.rstd_in + (at < piece.valid ? piece.row + at : 0),
+                   at < piece.valid);
+    if (!NORM && at < ROWS) *reinterpret_cast<float4 *>(stage.rstd + at) = make_float4(1, 1, 1, 1);
+}
+
+/* A in shared memory as two bf16 a number: [columns][ld] of the main parts, then of the rests. */
+__device__ __forceinline__ void a_stage(const struct a_rows &rows, const float *params, int32_t cols, bf16 *a,
+                                        int32_t ld) {
+    int32_t lane = static_cast<int32_t>(threadIdx.x) % 32;
 #pragma unroll 1
-        for (int32_t col = lane * 8; col < arrays.cols; col += 256) {
-            int32_t place = r * tiles.ld + col;
-            copy_async(shared_address(tiles.x + place), arrays.x + source + col, exists);
-            copy_async(shared_address(tiles.dy + place), arrays.dy + source + col, exists);
-            if (tiles.dx != nullptr) copy_async(shared_address(tiles.dx + place), arrays.dx + source + col, exists);
+    for (int32_t c = static_cast<int32_t>(threadIdx.x) / 32; c < rows.columns; c += BACKWARD_WARPS) {
+        const float *source = a_row(rows, params, c, cols);
+#pragma unroll 2
+        for (int32_t col = lane * 4; col < cols; col += 128) {
+            float4 four = *reinterpret_cast<const float4 *>(source + col);
+            uint2 main, rest;
+            split_bf16(four.x, four.y, &main.x, &rest.x);
+            split_bf16(four.z, four.w, &main.y, &rest.y);
+            *reinterpret_cast<uint2 *>(a + c * ld + col) = main;
+            *reinterpret_cast<uint2 *>(a + (rows.columns + c) * ld + col) = rest;
         }
     }
-    copy_async_commit();
 }
 
-/* What a block keeps in shared memory beside the tiles: A's rows [columns][ld] where they fit, and the norm's gain. */
-struct backward_stage {
-    float *a, *gain;
-    int32_t ld;
-};
-__device__ __forceinline__ void stage_load(const struct norm_arrays &arrays, const struct a_rows &rows,
-                                           const float *params, const struct backward_stage &stage) {
-    int32_t warp = static_cast<int32_t>(threadIdx.x) / 32, lane = static_cast<int32_t>(threadIdx.x) % 32;
-#pragma unroll 1
-    for (int32_t c = warp; stage.a != nullptr && c < rows.columns; c += BACKWARD_WARPS) {
-        const float *source = a_row(rows, params, c, arrays.cols);
-#pragma unroll 1
-        for (int32_t col = lane * 4; col < arrays.cols; col += 128)
-            copy_async(shared_address(stage.a + c * stage.ld + col), source + col, true);
+/* One pair's A as the operand of t·A for 8 columns from `col`: ranks as k. From shared memory … */
+template <int RANK>
+__device__ __forceinline__ void a_fragment(const bf16 *a, int32_t ld, int32_t columns, int32_t site, int32_t col,
+                                           uint32_t main[2], uint32_t rest[2]) {
+    int32_t lane = static_cast<int32_t>(threadIdx.x) % 32;
+    int32_t row =
+        (RANK == 8 ? lane / 8 % 2 * columns : lane / 16 * columns + lane / 8 % 2 * 8) + site * RANK + lane % 8;
+    uint32_t address = shared_address(a + row * ld + col);
+    if constexpr (RANK == 8) {
+        matrix_load2_transposed(main[0], rest[0], address);
+        main[1] = rest[1] = 0;
+    } else {
+        uint32_t out[4];
+        matrix_load_transposed(out, address);
+        main[0] = out[0], main[1] = out[1], rest[0] = out[2], rest[1] = out[3];
     }
-#pragma unroll 1
-    for (int32_t at = static_cast<int32_t>(threadIdx.x) * 4; at < arrays.cols && arrays.gain != nullptr;
-         at += BACKWARD_WARPS * 128)
-        copy_async(shared_address(stage.gain + at), arrays.gain + at, true);
+}
+/* … or from where it lies. */
+template <int RANK>
+__device__ __forceinline__ void a_fragment(const float *a, int32_t cols, int32_t col, uint32_t main[2],
+                                           uint32_t rest[2]) {
+    int32_t lane = static_cast<int32_t>(threadIdx.x) % 32, pair = lane % 4 * 2;
+    const float *source = a + col + lane / 4;
+    main[1] = rest[1] = 0;
+    split_bf16(source[pair * cols], source[(pair + 1) * cols], &main[0], &rest[0]);
+    if constexpr (RANK == 16) split_bf16(source[(pair + 8) * cols], source[(pair + 9) * cols], &main[1], &rest[1]);
 }
 
-/* The tile of dy += t·A, warps taking n-tiles of 8 columns in turn; t [ROWS][NT·8]. Every pair is a step of its own
- * with its ranks up to 16, so that the order of the sum does not know how far a pack pads them. `row_of` [NT·8]: where
- * each column's row of A begins, NULL beyond the last. */
-template <int NT>
-__device__ __forceinline__ void tile_add_ta(const float *t, const float *const *row_of, const struct a_rows &rows,
-                                            int32_t cols, const struct backward_tiles &tiles) {
-    constexpr int STEPS = NT <= 3 ? NT : NT / 2; /* rank 8 or 16 */
-    int32_t lane = static_cast<int32_t>(threadIdx.x) % 32, g = lane / 4, pair = lane % 4 * 2;
-    uint32_t main[ROWS / 16][STEPS][4], rest[ROWS / 16][STEPS][4];
-    const float *a[STEPS][4];
+/* A pair's sum of 16 rows and 8 columns, as dropout lets it pass, onto `total`. */
+__device__ __forceinline__ void sum_mask(const struct dropout_mask &mask, int64_t row, int32_t site, int32_t col,
+                                         float factor, const float sum[4], float total[4]) {
+    int32_t lane = static_cast<int32_t>(threadIdx.x) % 32, bit = col % 32 + lane % 4 * 2;
 #pragma unroll
-    for (int s = 0; s < STEPS; s++) {
+    for (int h = 0; h < 2; h++) {
+        uint32_t bits = mask_row(mask, row + lane / 4 + h * 8, site)[col / 32] >> bit;
+        total[h * 2] += bits & 1u ? sum[h * 2] * factor : 0.0f;
+        total[h * 2 + 1] += bits >> 1 & 1u ? sum[h * 2 + 1] * factor : 0.0f;
+    }
+}
+
+/* The tile of dy += t·A, warps taking 8 columns in turn. Every pair is a step of its own with its ranks up to 16, so
+ * that the order of the sum does not know how far a pack pads them; where something is dropped each pair has its own
+ * sum. `factor` 1: nothing is dropped. */
+template <int SITES, int RANK, bool HOLDS_A, bool DROPS>
+__device__ __forceinline__ void tile_add_ta(const struct backward_stage &stage, int32_t ld, int32_t cols, const bf16 *a,
+                                            const struct a_rows &rows, const float *params,
+                                            const struct dropout_mask &mask, int64_t row, float factor) {
+    int32_t lane = static_cast<int32_t>(threadIdx.x) % 32, g = lane / 4, pair = lane % 4 * 2;
+    uint32_t main[SITES][4], rest[SITES][4];
+#pragma unroll
+    for (int s = 0; s < SITES; s++) {
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            int32_t rank = pair + i % 2 + i / 2 * 8, column = s * rows.rank + rank;
-            bool exists = rank < rows.rank && column < rows.columns;
-            a[s][i] = exists ? row_of[column] : nullptr;
-#pragma unroll
-            for (int m = 0; m < ROWS / 16; m++) {
-                int32_t low = pair + i / 2 * 8, c = s * rows.rank + low, r = m * 16 + g + i % 2 * 8;
-                float2 two = make_float2(0, 0);
-                if (low < rows.rank && c < rows.columns) two = *reinterpret_cast<const float2 *>(t + r * NT * 8 + c);
-                split_bf16(two.x, two.y, &main[m][s][i], &rest[m][s][i]);
-            }
+            float2 two = make_float2(0, 0);
+            if (i < RANK / 4)
+                two = *reinterpret_cast<const float2 *>(stage.t + (g + i % 2 * 8) * SITES * RANK + s * RANK + pair +
+                                                        i / 2 * 8);
+            split_bf16(two.x, two.y, &main[s][i], &rest[s][i]);
         }
     }
 #pragma unroll 2
     for (int32_t col = static_cast<int32_t>(threadIdx.x) / 32 * 8; col < cols; col += BACKWARD_WARPS * 8) {
-        float sum[ROWS / 16][4] = {};
+        float sum[4] = {};
 #pragma unroll
-        for (int s = 0; s < STEPS; s++) {
-            float b[4];
+        for (int s = 0; s < SITES; s++) {
             uint32_t high[2], low[2];
+            if constexpr (HOLDS_A)
+                a_fragment<RANK>(a, ld, SITES * RANK, s, col, high, low);
+            else
+                a_fragment<RANK>(params + rows.offset[s], cols, col, high, low);
+            bool apart = DROPS && factor != 1.0f;
+            float own[4];
 #pragma unroll
             for (int i = 0; i < 4; i++)
-                b[i] = a[s][i] != nullptr ? a[s][i][col + g] : 0.0f;
-            split_bf16(b[0], b[1], &high[0], &low[0]);
-            split_bf16(b[2], b[3], &high[1], &low[1]);
+                own[i] = apart ? 0.0f : sum[i];
+            mma_step(own, main[s], high[0], high[1]);
+            mma_step(own, main[s], low[0], low[1]);
+            mma_step(own, rest[s], high[0], high[1]);
+            if (apart) sum_mask(mask, row, s, col, factor, own, sum);
 #pragma unroll
-            for (int m = 0; m < ROWS / 16; m++) {
-                mma_step(sum[m], main[m][s], high[0], high[1]);
-                mma_step(sum[m], main[m][s], low[0], low[1]);
-                mma_step(sum[m], rest[m][s], high[0], high[1]);
-            }
+            for (int i = 0; i < 4; i++)
+                sum[i] = apart ? sum[i] : own[i];
         }
 #pragma unroll
-        for (int h = 0; h < ROWS / 8; h++) {
-            bf16 *place = tiles.dy + (g + h * 8) * tiles.ld + col + pair;
+        for (int h = 0; h < 2; h++) {
+            bf16 *place = stage.dy + (g + h * 8) * ld + col + pair;
             float2 old = unpack_bf16(*reinterpret_cast<const uint32_t *>(place));
-            *reinterpret_cast<uint32_t *>(place) =
-                pack_bf16(old.x + sum[h / 2][h % 2 * 2], old.y + sum[h / 2][h % 2 * 2 + 1]);
+            *reinterpret_cast<uint32_t *>(place) = pack_bf16(old.x + sum[h * 2], old.y + sum[h * 2 + 1]);
         }
     }
 }
 
-/* The partial sum of grad A: xᵀ·(rstd·t), times gain. Warps take 16 columns in turn. */
-template <int NT>
-__device__ __forceinline__ void grad_a_store(const struct norm_arrays &arrays, const struct a_rows &rows,
-                                             const float *t, const float *rstd, const float *gains,
-                                             const struct backward_tiles &tiles, float *partial) {
+/* What dropout leaves of xᵀ, 16 columns of x from `col` by the piece's rows from `row`, for one pair. */
+__device__ __forceinline__ void operand_mask(const struct dropout_mask &mask, int64_t row, int32_t site, int32_t col,
+                                             const uint32_t x[4], uint32_t out[4]) {
+    int32_t lane = static_cast<int32_t>(threadIdx.x) % 32, bit = col % 32 + lane / 4;
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        const uint32_t *source = mask_row(mask, row + lane % 4 * 2 + h * 8, site) + col / 32;
+        uint32_t first = source[0] >> bit, second = source[mask.n_sites * mask.words] >> bit;
+        out[h * 2] = x[h * 2] & pair_mask((first & 1u) | (second & 1u) << 1);
+        out[h * 2 + 1] = x[h * 2 + 1] & pair_mask((first >> 8 & 1u) | (second >> 8 & 1u) << 1);
+    }
+}
+
+/* The partial sum of grad A: xᵀ·(rstd·t), times gain where there is one, and times `factor` where something is dropped.
+ * Warps take 16 columns in turn; partial [columns][cols]. */
+template <int NT, int RANK, bool DROPS>
+__device__ __forceinline__ void grad_a_store(const struct backward_stage &stage, int32_t ld, int32_t cols,
+                                             const float *gains, const struct dropout_mask &mask, int64_t row,
+                                             float factor, float *partial) {
     int32_t lane = static_cast<int32_t>(threadIdx.x) % 32, g = lane / 4, pair = lane % 4 * 2;
-    uint32_t main[ROWS / 16][NT][2], rest[ROWS / 16][NT][2];
+    uint32_t main[NT][2], rest[NT][2];
+    const float *scale = stage.rstd + pair;
 #pragma unroll
-    for (int step = 0; step < ROWS / 16; step++) {
-#pragma unroll
-        for (int j = 0; j < NT; j++) {
-            const float *source = t + (step * 16 + pair) * NT * 8 + j * 8 + g, *scale = rstd + step * 16 + pair;
-            split_bf16(scale[0] * source[0], scale[1] * source[NT * 8], &main[step][j][0], &rest[step][j][0]);
-            split_bf16(scale[8] * source[8 * NT * 8], scale[9] * source[9 * NT * 8], &main[step][j][1],
-                       &rest[step][j][1]);
-        }
+    for (int j = 0; j < NT; j++) {
+        const float *source = stage.t + pair * NT * 8 + j * 8 + g;
+        split_bf16(scale[0] * source[0], scale[1] * source[NT * 8], &main[j][0], &rest[j][0]);
+        split_bf16(scale[8] * source[8 * NT * 8], scale[9] * source[9 * NT * 8], &main[j][1], &rest[j][1]);
     }
 #pragma unroll 1
-    for (int32_t first = static_cast<int32_t>(threadIdx.x) / 32 * 16; first < arrays.cols;
-         first += BACKWARD_WARPS * 16) {
+    for (int32_t first = static_cast<int32_t>(threadIdx.x) / 32 * 16; first < cols; first += BACKWARD_WARPS * 16) {
         float sum[NT][4] = {}, gain[2] = {1, 1};
+        uint32_t a[4];
+        matrix_load_transposed(a, shared_address(stage.x + (lane % 8 + lane / 16 * 8) * ld + first + lane / 8 % 2 * 8));
+        uint32_t kept[4] = {a[0], a[1], a[2], a[3]};
 #pragma unroll
-        for (int step = 0; step < ROWS / 16; step++) {
-            uint32_t a[4];
-            int32_t row = step * 16 + lane % 8 + lane / 16 * 8, col = first + lane / 8 % 2 * 8;
-            matrix_load_transposed(a, shared_address(tiles.x + row * tiles.ld + col));
-#pragma unroll
-            for (int j = 0; j < NT; j++) {
-                mma_step(sum[j], a, main[step][j][0], main[step][j][1]);
-                mma_step(sum[j], a, rest[step][j][0], rest[step][j][1]);
-            }
+        for (int j = 0; j < NT; j++) {
+            if (DROPS && j * 8 % RANK == 0) operand_mask(mask, row, j * 8 / RANK, first, a, kept);
+            mma_step(sum[j], kept, main[j][0], main[j][1]);
+            mma_step(sum[j], kept, rest[j][0], rest[j][1]);
         }
-        if (arrays.gain != nullptr) gain[0] = gains[first + g], gain[1] = gains[first + g + 8];
+        if (gains != nullptr) gain[0] = gains[first + g], gain[1] = gains[first + g + 8];
+        if (DROPS) gain[0] *= factor, gain[1] *= factor;
+        float *target = partial + static_cast<int64_t>(pair) * cols + first + g;
 #pragma unroll
         for (int j = 0; j < NT; j++) {
 #pragma unroll
-            for (int i = 0; i < 4; i++) {
-                int32_t c = j * 8 + pair + i % 2, col = first + g + i / 2 * 8;
-                if (c < rows.columns) partial[static_cast<int64_t>(c) * arrays.cols + col] = gain[i / 2] * sum[j][i];
-            }
+            for (int i = 0; i < 4; i++)
+                target[(j * 8 + i % 2) * cols + i / 2 * 8] = gain[i / 2] * sum[j][i];
         }
     }
 }
 
-/* Through the norm: dx += rstd·(g·dy − x·rstd²·mean(g·dy·x)), a warp a row. */
-__device__ __forceinline__ void row_end(const struct norm_arrays &arrays, int64_t row, const bf16 *x, const bf16 *dy,
-                                        const bf16 *dx, const float *gain, float scale) {
+/* Through the norm: dx += rstd·(g·dy − x·rstd²·mean(g·dy·x)), a warp a row; `dx` is what was there. */
+__device__ __forceinline__ void row_end(const bf16 *x, const bf16 *dy, const bf16 *dx, const float *gain, float scale,
+                                        int32_t cols, bf16 *target) {
     int32_t lane = static_cast<int32_t>(threadIdx.x) % 32;
     float values[8], grads[8], g[8], sum = 0;
-#pragma unroll 1
-    for (int32_t col = lane * 8; col < arrays.cols; col += 256) {
+#pragma unroll 2
+    for (int32_t col = lane * 8; col < cols; col += 256) {
         load8(x + col, values);
         load8(dy + col, grads);
         load8(gain + col, g);
@@ -171,9 +254,9 @@ __device__ __forceinline__ void row_end(const struct norm_arrays &arrays, int64_
         for (int j = 0; j < 8; j++)
             sum += grads[j] * g[j] * values[j];
     }
-    float along = warp_sum(sum) * scale * scale / static_cast<float>(arrays.cols);
-#pragma unroll 1
-    for (int32_t col = lane * 8; col < arrays.cols; col += 256) {
+    float along = warp_sum(sum) * scale * scale / static_cast<float>(cols);
+#pragma unroll 2
+    for (int32_t col = lane * 8; col < cols; col += 256) {
         float out[8];
         load8(x + col, values);
         load8(dy + col, grads);
@@ -182,103 +265,168 @@ __device__ __forceinline__ void row_end(const struct norm_arrays &arrays, int64_
 #pragma unroll
         for (int j = 0; j < 8; j++)
             out[j] += scale * (grads[j] * g[j] - values[j] * along);
-        store8(arrays.dx + row * arrays.cols + col, out);
+        store8(target + col, out);
     }
 }
 
-/* Grid: (partials a slot, slots). NORM: through the norm into dx; else dy itself is what is written. */
-template <int NT, bool NORM>
-__global__ void __launch_bounds__(BACKWARD_WARPS * 32, NT <= 2 ? 3 : 1)
-    lora_a_backward_kernel(struct row_map map, struct norm_arrays arrays, struct a_rows rows) {
-    extern __shared__ __align__(128) unsigned char shared[];
-    __shared__ __align__(16) float t[ROWS * NT * 8], rstd[ROWS];
-    __shared__ const float *row_of[NT * 8];
-    int32_t warp = static_cast<int32_t>(threadIdx.x) / 32, lane = static_cast<int32_t>(threadIdx.x) % 32;
-    int32_t first = static_cast<int32_t>(blockIdx.x) * ROWS, valid = min(ROWS, map.slot_rows - first);
-    int64_t row = static_cast<int64_t>(blockIdx.y) * map.slot_rows + first;
-    struct backward_tiles tiles;
-    tiles.ld = arrays.cols + 8;
-    tiles.x = reinterpret_cast<bf16 *>(shared), tiles.dy = tiles.x + ROWS * tiles.ld;
-    tiles.dx = NORM && arrays.stages ? tiles.dy + ROWS * tiles.ld : nullptr;
-    const float *params = arrays.params + map.adapter[blockIdx.y] * arrays.stride;
-    struct backward_stage stage;
-    stage.ld = arrays.cols + 8;
-    stage.gain = reinterpret_cast<float *>(tiles.x + (tiles.dx != nullptr ? 3 : 2) * ROWS * tiles.ld);
-    stage.a = arrays.stages ? stage.gain + arrays.cols : nullptr;
-    stage_load(arrays, rows, params, stage);
-    tiles_load(arrays, tiles, row, valid);
-    if (static_cast<int32_t>(threadIdx.x) < NT * 8) {
-        int32_t c = static_cast<int32_t>(threadIdx.x);
-        const float *source = a_row(rows, params, c, arrays.cols);
-        row_of[c] = source != nullptr && stage.a != nullptr ? stage.a + c * stage.ld : source;
-    }
+/* A piece's rows to memory: NORM: through the norm into dx (`old` [ROWS][ld], or NULL: read where it lies); else dy as
+ * it is. */
+template <bool NORM>
+__device__ __forceinline__ void piece_end(const struct norm_arrays &arrays, const struct backward_piece &piece,
+                                          const struct backward_stage &stage, int32_t ld, const bf16 *old,
+                                          const float *gain) {
+    int32_t lane = static_cast<int32_t>(threadIdx.x) % 32;
 #pragma unroll 1
-    for (int32_t at = static_cast<int32_t>(threadIdx.x); at < ROWS * NT * 8; at += BACKWARD_WARPS * 32) {
-        int32_t r = at / (NT * 8), c = at % (NT * 8);
-        t[at] = r < valid && c < rows.columns ? arrays.t[(row + r) * rows.columns + c] : 0.0f;
-    }
-    if (static_cast<int32_t>(threadIdx.x) < ROWS) {
-        int32_t r = static_cast<int32_t>(threadIdx.x);
-        rstd[r] = !NORM ? 1.0f : r < valid ? arrays.rstd_in[row + r] : 0.0f;
-    }
-    copy_async_wait<0>();
-    __syncthreads();
-    tile_add_ta<NT>(t, row_of, rows, arrays.cols, tiles);
-    int64_t block = static_cast<int64_t>(blockIdx.y) * gridDim.x + blockIdx.x;
-    grad_a_store<NT>(arrays, rows, t, rstd, stage.gain, tiles, arrays.partial + block * rows.columns * arrays.cols);
-    __syncthreads(); /* dy's rows were changed by all warps */
-#pragma unroll 1
-    for (int32_t r = warp; r < valid; r += BACKWARD_WARPS) {
-        const bf16 *dy = tiles.dy + r * tiles.ld;
+    for (int32_t r = static_cast<int32_t>(threadIdx.x) / 32; r < piece.valid; r += BACKWARD_WARPS) {
+        bf16 *target = arrays.dx + (piece.row + r) * arrays.cols;
         if constexpr (NORM) {
-            const bf16 *dx = tiles.dx != nullptr ? tiles.dx + r * tiles.ld : arrays.dx + (row + r) * arrays.cols;
-            row_end(arrays, row + r, tiles.x + r * tiles.ld, dy, dx, stage.gain, rstd[r]);
+            row_end(stage.x + r * ld, stage.dy + r * ld, old != nullptr ? old + r * ld : target, gain, stage.rstd[r],
+                    arrays.cols, target);
         } else {
-#pragma unroll 1
             for (int32_t col = lane * 8; col < arrays.cols; col += 256)
-                *reinterpret_cast<uint4 *>(arrays.dx + (row + r) * arrays.cols + col) =
-                    *reinterpret_cast<const uint4 *>(dy + col);
+                *reinterpret_cast<uint4 *>(target + col) = *reinterpret_cast<const uint4 *>(stage.dy + r * ld + col);
         }
     }
 }
 
-/* `tiles` of rows, and the gain. */
-static size_t backward_shared(int32_t cols, int32_t tiles) {
-    return static_cast<size_t>(tiles * ROWS) * static_cast<size_t>(cols + 8) * sizeof(bf16) +
-           static_cast<size_t>(cols) * sizeof(float);
+template <int SITES, int RANK, bool NORM, bool HOLDS_A, bool DROPS>
+__global__ void __launch_bounds__(BACKWARD_THREADS, 1)
+    lora_a_backward_kernel(struct row_map map, struct norm_arrays arrays, struct a_rows rows,
+                           struct backward_room room) {
+    extern __shared__ __align__(128) unsigned char shared[];
+    constexpr int COLUMNS = SITES * RANK;
+    int32_t n_pieces = map.n_rows / map.slot_rows * ((map.slot_rows + ROWS - 1) / ROWS), held = -1, ld = room.ld;
+    int64_t block = blockIdx.x, blocks = gridDim.x;
+    int32_t begin = static_cast<int32_t>(block * n_pieces / blocks);
+    int32_t end = static_cast<int32_t>((block + 1) * n_pieces / blocks);
+    float *gain = reinterpret_cast<float *>(shared + room.stages * stage_bytes(ld, COLUMNS));
+    bf16 *dx = reinterpret_cast<bf16 *>(gain + (NORM ? arrays.cols : 0)), *a = dx + (room.holds_dx ? ROWS * ld : 0);
+    const float *params = nullptr;
+    float factor = 1;
+    auto stage_of = [&](int32_t index) {
+        return stage_at(shared + (index - begin) % room.stages * stage_bytes(ld, COLUMNS), ld, COLUMNS);
+    };
+    auto request = [&](int32_t index) {
+        if (index < end) piece_request<NORM>(arrays, piece_at(map, index), stage_of(index), ld, COLUMNS);
+        copy_async_commit();
+    };
+    auto request_dx = [&](int32_t index) {
+        if (NORM && room.holds_dx && index < end) rows_request(arrays.dx, arrays.cols, piece_at(map, index), dx, ld);
+        copy_async_commit();
+    };
+    for (int32_t at = static_cast<int32_t>(threadIdx.x) * 4; NORM && at < arrays.cols; at += BACKWARD_THREADS * 4)
+        copy_async(shared_address(gain + at), arrays.gain + at, true);
+    request(begin);
+    request_dx(begin);
+#pragma unroll 1
+    for (int32_t index = begin; index < end; index++) {
+        struct backward_piece piece = piece_at(map, index);
+        struct backward_stage stage = stage_of(index);
+        if (piece.slot != held) {
+            params = arrays.params + map.adapter[piece.slot] * arrays.stride;
+            if (HOLDS_A) a_stage(rows, params, arrays.cols, a, ld);
+            if (DROPS) factor = 1.0f / (1.0f - arrays.mask.probability[map.adapter[piece.slot]]);
+        }
+        held = piece.slot;
+        if (room.stages == 2) {
+            request(index + 1);
+            copy_async_wait<2>(); /* what dx was and the next piece may still be on their way */
+        } else {
+            copy_async_wait<1>();
+        }
+        __syncthreads();
+        tile_add_ta<SITES, RANK, HOLDS_A, DROPS>(stage, ld, arrays.cols, a, rows, params, arrays.mask, piece.row,
+                                                 factor);
+        grad_a_store<COLUMNS / 8, RANK, DROPS>(stage, ld, arrays.cols, NORM ? gain : nullptr, arrays.mask, piece.row,
+                                               factor,
+                                               arrays.partial + static_cast<int64_t>(index) * COLUMNS * arrays.cols);
+        if (room.stages == 2)
+            copy_async_wait<1>();
+        else
+            copy_async_wait<0>();
+        __syncthreads(); /* dy's rows were changed by all warps */
+        piece_end<NORM>(arrays, piece, stage, ld, room.holds_dx ? dx : nullptr, gain);
+        __syncthreads(); /* what follows fills what was read */
+        if (room.stages == 1) request(index + 1);
+        request_dx(index + 1);
+    }
 }
 
-template <int NT>
+/* The most of shared memory that fits, best first; bytes 0: nothing does. */
+static struct backward_room room_make(const struct device *device, int32_t cols, int32_t columns, bool norm) {
+    static const struct {
+        int32_t stages;
+        bool a, dx;
+    } ways[] = {{2, true, true}, {1, true, true}, {1, true, false}, {1, false, false}};
+    struct backward_room room = {};
+    room.ld = cols + 8;
+    for (const auto &way : ways) {
+        room.stages = way.stages, room.holds_a = way.a, room.holds_dx = way.dx && norm;
+        int32_t rows = (room.holds_dx ? ROWS : 0) + (way.a ? 2 * columns : 0);
+        room.bytes = way.stages * stage_bytes(room.ld, columns) + static_cast<size_t>(rows * room.ld) * sizeof(bf16) +
+                     (norm ? static_cast<size_t>(cols) * sizeof(float) : 0);
+        if (room.bytes <= static_cast<size_t>(device->shared_limit)) return room;
+    }
+    room.bytes = 0;
+    return room;
+}
+
+template <int SITES, int RANK, bool NORM>
 static void launch(struct device *device, const struct pack_layout *layout, const struct norm_arrays *arrays,
-                   const struct a_rows *rows) {
-    dim3 grid(static_cast<unsigned>(lora_partials(layout)), static_cast<unsigned>(layout->n_slots));
-    struct norm_arrays staging = *arrays;
-    size_t staged = static_cast<size_t>(rows->columns) * static_cast<size_t>(arrays->cols + 8) * sizeof(float);
-    staged += backward_shared(arrays->cols, 3);
-    /* With A and dx beside the tiles a multiprocessor holds one block: worth it while there are no more blocks. */
-    staging.stages = staged + 8192 <= static_cast<size_t>(device->shared_limit) &&
-                     grid.x * grid.y <= static_cast<unsigned>(device->multiprocessors);
-    size_t shared = staging.stages ? staged : backward_shared(arrays->cols, 2);
-    if (arrays->gain != nullptr)
-        kernel_launch(device, "norm_lora_a_backward", lora_a_backward_kernel<NT, true>, grid, BACKWARD_WARPS * 32,
-                      shared, row_map_make(layout), staging, *rows);
-    else
-        kernel_launch(device, "lora_a_backward", lora_a_backward_kernel<NT, false>, grid, BACKWARD_WARPS * 32, shared,
-                      row_map_make(layout), staging, *rows);
+                   const struct a_rows *rows, const struct backward_room *room) {
+    int32_t pieces = layout->n_slots * lora_partials(layout), most = device->multiprocessors;
+    bool drops = arrays->mask.bits != nullptr;
+    auto kernel = room->holds_a ? (drops ? lora_a_backward_kernel<SITES, RANK, NORM, true, true>
+                                         : lora_a_backward_kernel<SITES, RANK, NORM, true, false>)
+                                : (drops ? lora_a_backward_kernel<SITES, RANK, NORM, false, true>
+                                         : lora_a_backward_kernel<SITES, RANK, NORM, false, false>);
+    kernel_launch(device, NORM ? "norm_lora_a_backward" : "lora_a_backward", kernel, pieces < most ? pieces : most,
+                  BACKWARD_THREADS, room->bytes, row_map_make(layout), *arrays, *rows, *room);
+}
+
+template <bool NORM>
+static void launch_by_group(struct device *device, const struct pack_layout *layout, const struct norm_arrays *arrays,
+                            const struct a_rows *rows, const struct backward_room *room) {
+    switch (rows->columns / rows->rank * 100 + rows->rank) {
+    case 108:
+        launch<1, 8, NORM>(device, layout, arrays, rows, room);
+        break;
+    case 208:
+        launch<2, 8, NORM>(device, layout, arrays, rows, room);
+        break;
+    case 308:
+        launch<3, 8, NORM>(device, layout, arrays, rows, room);
+        break;
+    case 116:
+        launch<1, 16, NORM>(device, layout, arrays, rows, room);
+        break;
+    case 216:
+        launch<2, 16, NORM>(device, layout, arrays, rows, room);
+        break;
+    default:
+        launch<3, 16, NORM>(device, layout, arrays, rows, room);
+        break;
+    }
 }
 
 /* dx += gradient through x·Aᵀ (and the norm before it when there is a gain), and grad A. False: no kernel fits. */
 static bool fused_run(struct device *device, const struct pack_layout *layout, const struct adapters *adapters,
                       const struct lora_group *group, struct norm_arrays arrays) {
     struct a_rows rows = a_rows_make(group);
-    if (group->n == 0 || !norm_lora_fits(arrays.cols, rows.columns) || !lora_is_fused_a(device, adapters, group))
+    if (group->n == 0 || !norm_lora_fits(arrays.cols, rows.columns) || !lora_is_fused(device, adapters, group))
         return false;
-    if (backward_shared(arrays.cols, 2) + 8192 > static_cast<size_t>(device->shared_limit)) return false;
+    struct backward_room room = room_make(device, arrays.cols, rows.columns, arrays.gain != nullptr);
+    if (room.bytes == 0) return false;
+    arrays.mask = dropout_mask_take(device, layout, adapters, group, arrays.cols);
+    if (arrays.mask.failed) return true;
     struct lora_segments segments = lora_segments_a(group);
     arrays.params = adapters->params, arrays.stride = adapters->stride;
     arrays.partial = lora_partial_take(device, layout, &segments, "lora_a_backward");
     if (arrays.partial == nullptr) return true;
-    BY_COLUMNS(launch, device, layout, &arrays, &rows)
+    if (arrays.gain != nullptr)
+        launch_by_group<true>(device, layout, &arrays, &rows, &room);
+    else
+        launch_by_group<false>(device, layout, &arrays, &rows, &room);
     lora_reduce(device, layout, adapters, &segments, arrays.partial);
     return true;
 }
