@@ -3,8 +3,10 @@
  * over the rows of its block. Other shapes are composed from the plain kernels. */
 #include "lora.cuh"
 
-#define FINISH_ROWS 8 /* rows a block … */
-#define BATCH_ROWS  4 /* … and so many on their way at once */
+#define FINISH_THREADS 512 /* at most; … */
+#define USUAL_THREADS  288 /* … and for 1152 columns, with more blocks a multiprocessor */
+#define BATCH_ROWS     4   /* rows at a time … */
+#define STAGES         4   /* … and so many such batches on their way or in hand */
 
 struct finish_arrays {
     const float *params, *scale, *xa, *bias;
@@ -47,65 +49,127 @@ __device__ __forceinline__ int32_t site_of(const struct lora_group &group, int32
     return found;
 }
 
+/* What of a few rows is on its way in shared memory: their columns, their xa, and their angles. */
+struct finish_stage {
+    bf16 *rows;                /* [BATCH_ROWS][width] */
+    float *xa, *cosine, *sine; /* [BATCH_ROWS][columns], [BATCH_ROWS][half] twice */
+};
+__host__ __device__ __forceinline__ int32_t stage_bytes(int32_t width, int32_t columns, int32_t half) {
+    return BATCH_ROWS * (width * static_cast<int32_t>(sizeof(bf16)) + (columns + 2 * half) * 4);
+}
+__device__ __forceinline__ struct finish_stage stage_at(unsigned char *memory, int32_t width, int32_t columns,
+                                                        int32_t half) {
+    struct finish_stage stage;
+    stage.rows = reinterpret_cast<bf16 *>(memory);
+    stage.xa = reinterpret_cast<float *>(stage.rows + BATCH_ROWS * width);
+    stage.cosine = stage.xa + BATCH_ROWS * columns;
+    stage.sine = stage.cosine + BATCH_ROWS * half;
+    return stage;
+}
+
+/* `count` bytes, a multiple of 16, by the whole block. */
+__device__ __forceinline__ void bytes_request(void *target, const void *source, int32_t count) {
+#pragma unroll 1
+    for (int32_t at = static_cast<int32_t>(threadIdx.x) * 16; at < count; at += static_cast<int32_t>(blockDim.x) * 16)
+        copy_async(shared_address(target) + static_cast<uint32_t>(at), static_cast<const char *>(source) + at, true);
+}
+
+/* A thread's part of the angles: 16 bytes of one row, by the first threads of a block. */
+struct angle_part {
+    int32_t row, at; /* at: float of the row's cosines, then of its sines; row ≥ BATCH_ROWS: none */
+};
+__device__ __forceinline__ void angles_request(const struct finish_stage &stage, const struct rope_tables &rope,
+                                               struct angle_part part, int32_t half, int32_t position) {
+    if (part.row >= BATCH_ROWS) return;
+    bool sine = part.at >= half;
+    int32_t in = sine ? part.at - half : part.at;
+    const float *source = (sine ? rope.sine : rope.cosine) + static_cast<int64_t>(position) * half + in;
+    copy_async(shared_address((sine ? stage.sine : stage.cosine) + part.row * half + in), source, true);
+}
+
+/* Two neighbours of a head's first half and their partners: bias, B, the turn. */
 template <int RANK>
-__global__ void __launch_bounds__(768)
+__device__ __forceinline__ void row_finish(const float *xa, const float b[4][RANK], bool adapted, float2 x, float2 y,
+                                           float2 cosine, float2 sine, bf16 *low, bf16 *high) {
+    if (adapted) {
+        x.x += b_times<RANK>(b[0], xa), x.y += b_times<RANK>(b[1], xa);
+        y.x += b_times<RANK>(b[2], xa), y.y += b_times<RANK>(b[3], xa);
+    }
+    *reinterpret_cast<uint32_t *>(low) = pack_bf16(x.x * cosine.x - y.x * sine.x, x.y * cosine.y - y.y * sine.y);
+    *reinterpret_cast<uint32_t *>(high) = pack_bf16(y.x * cosine.x + x.x * sine.x, y.y * cosine.y + x.y * sine.y);
+}
+
+/* A block takes BATCH_ROWS rows at a time, one batch after another, while the next STAGES − 1 are on their way, and
+ * keeps its part of B while they are of one slot. */
+template <int RANK, int THREADS, int BLOCKS>
+__global__ void __launch_bounds__(THREADS, BLOCKS)
     qkv_finish_kernel(struct row_map map, struct attention_shape shape, struct lora_group group,
                       struct rope_tables rope, struct finish_arrays arrays) {
-    __shared__ float xa[FINISH_ROWS * LVS_MAX_SITES * RANK];
-    int32_t half = shape.head_size / 2, thread = static_cast<int32_t>(threadIdx.x);
+    extern __shared__ __align__(16) unsigned char stages[];
+    int32_t half = shape.head_size / 2, thread = static_cast<int32_t>(threadIdx.x), width = arrays.width;
     int32_t head = thread * 2 / half, in_head = thread * 2 % half, columns = group.n * RANK;
     int32_t first = head * shape.head_size + in_head, second = first + half, s = site_of(group, first);
-    int64_t row0 = static_cast<int64_t>(blockIdx.x) * FINISH_ROWS;
-    for (int32_t at = thread; at < FINISH_ROWS * columns; at += static_cast<int32_t>(blockDim.x))
-        xa[at] = arrays.xa[row0 * columns + at];
+    int32_t n_batches = map.n_rows / BATCH_ROWS, bytes = stage_bytes(width, columns, half);
+    int64_t block = blockIdx.x, blocks = gridDim.x;
+    int32_t begin = static_cast<int32_t>(block * n_batches / blocks);
+    int32_t end = static_cast<int32_t>((block + 1) * n_batches / blocks), held = -1;
+    bool exists = thread < width / 4, turned = head < shape.n_heads + shape.n_kv_heads;
+    struct angle_part part = {thread / (half / 2), thread % (half / 2) * 4};
+    int32_t position = 0; /* of the thread's row in the batch that is asked for next */
+    auto position_read = [&](int32_t batch) {
+        if (batch < end && part.row < BATCH_ROWS) position = rope.position[batch * BATCH_ROWS + part.row];
+    };
+    auto request = [&](int32_t batch) {
+        if (batch < end) {
+            struct finish_stage stage = stage_at(stages + batch % STAGES * bytes, width, columns, half);
+            int64_t row = static_cast<int64_t>(batch) * BATCH_ROWS;
+            bytes_request(stage.rows, arrays.qkv + row * width, BATCH_ROWS * width * 2);
+            bytes_request(stage.xa, arrays.xa + row * columns, BATCH_ROWS * columns * 4);
+            angles_request(stage, rope, part, half, position);
+        }
+        copy_async_commit();
+        position_read(batch + 1);
+    };
+    position_read(begin);
+#pragma unroll 1
+    for (int32_t i = 0; i < STAGES - 1; i++)
+        request(begin + i);
     float b[4][RANK] = {};
     float2 bias_low = make_float2(0, 0), bias_high = bias_low;
-    bool exists = thread < arrays.width / 4;
-    if (exists && s >= 0) {
-        int32_t adapter = map.adapter[row0 / map.slot_rows];
-        float scale = arrays.scale[adapter];
-        const float *source = arrays.params + adapter * arrays.stride + site_b(group, s, first, RANK);
-        b_load<RANK>(source, scale, b[0]);
-        b_load<RANK>(source + RANK, scale, b[1]);
-        b_load<RANK>(source + static_cast<int64_t>(half) * RANK, scale, b[2]);
-        b_load<RANK>(source + static_cast<int64_t>(half + 1) * RANK, scale, b[3]);
-    }
     if (exists && arrays.bias != nullptr) {
         bias_low = make_float2(arrays.bias[first], arrays.bias[first + 1]);
         bias_high = make_float2(arrays.bias[second], arrays.bias[second + 1]);
     }
-    __syncthreads();
-    if (!exists) return;
-    bool turned = head < shape.n_heads + shape.n_kv_heads;
-    const float *own = xa + (s >= 0 ? s : 0) * RANK;
 #pragma unroll 1
-    for (int32_t start = 0; start < FINISH_ROWS; start += BATCH_ROWS) {
-        bf16 *base = arrays.qkv + (row0 + start) * arrays.width;
-        uint32_t low[BATCH_ROWS], high[BATCH_ROWS];
-        float2 cosine[BATCH_ROWS], sine[BATCH_ROWS];
-#pragma unroll
-        for (int i = 0; i < BATCH_ROWS; i++) {
-            low[i] = *reinterpret_cast<const uint32_t *>(base + i * arrays.width + first);
-            high[i] = *reinterpret_cast<const uint32_t *>(base + i * arrays.width + second);
-            cosine[i] = make_float2(1, 1), sine[i] = make_float2(0, 0);
-            if (!turned) continue;
-            int64_t place = static_cast<int64_t>(rope.position[row0 + start + i]) * half + in_head;
-            cosine[i] = *reinterpret_cast<const float2 *>(rope.cosine + place);
-            sine[i] = *reinterpret_cast<const float2 *>(rope.sine + place);
+    for (int32_t batch = begin; batch < end; batch++) {
+        int64_t row = static_cast<int64_t>(batch) * BATCH_ROWS;
+        int32_t slot = static_cast<int32_t>(row / map.slot_rows);
+        if (exists && s >= 0 && slot != held) {
+            int32_t adapter = map.adapter[slot];
+            float scale = arrays.scale[adapter];
+            const float *source = arrays.params + adapter * arrays.stride + site_b(group, s, first, RANK);
+            b_load<RANK>(source, scale, b[0]);
+            b_load<RANK>(source + RANK, scale, b[1]);
+            b_load<RANK>(source + static_cast<int64_t>(half) * RANK, scale, b[2]);
+            b_load<RANK>(source + static_cast<int64_t>(half + 1) * RANK, scale, b[3]);
         }
-#pragma unroll
+        held = slot;
+        copy_async_wait<STAGES - 2>();
+        __syncthreads(); /* everyone's copies have come, and everyone is done with the stage that is filled next */
+        request(batch + STAGES - 1);
+        if (!exists) continue;
+        struct finish_stage stage = stage_at(stages + batch % STAGES * bytes, width, columns, half);
+        bf16 *target = arrays.qkv + row * width;
+#pragma unroll 1
         for (int i = 0; i < BATCH_ROWS; i++) {
-            float2 x = unpack_bf16(low[i]), y = unpack_bf16(high[i]);
+            float2 x = unpack_bf16(*reinterpret_cast<const uint32_t *>(stage.rows + i * width + first));
+            float2 y = unpack_bf16(*reinterpret_cast<const uint32_t *>(stage.rows + i * width + second));
             x.x += bias_low.x, x.y += bias_low.y, y.x += bias_high.x, y.y += bias_high.y;
-            if (s >= 0) {
-                const float *inner = own + (start + i) * columns;
-                x.x += b_times<RANK>(b[0], inner), x.y += b_times<RANK>(b[1], inner);
-                y.x += b_times<RANK>(b[2], inner), y.y += b_times<RANK>(b[3], inner);
-            }
-            *reinterpret_cast<uint32_t *>(base + i * arrays.width + first) =
-                pack_bf16(x.x * cosine[i].x - y.x * sine[i].x, x.y * cosine[i].y - y.y * sine[i].y);
-            *reinterpret_cast<uint32_t *>(base + i * arrays.width + second) =
-                pack_bf16(y.x * cosine[i].x + x.x * sine[i].x, y.y * cosine[i].y + x.y * sine[i].y);
+            float2 cosine = make_float2(1, 1), sine = make_float2(0, 0);
+            if (turned) cosine = *reinterpret_cast<const float2 *>(stage.cosine + i * half + in_head);
+            if (turned) sine = *reinterpret_cast<const float2 *>(stage.sine + i * half + in_head);
+            row_finish<RANK>(stage.xa + i * columns + (s >= 0 ? s : 0) * RANK, b, s >= 0, x, y, cosine, sine,
+                             target + i * width + first, target + i * width + second);
         }
     }
 }
@@ -117,12 +181,14 @@ static bool sites_fit(const struct attention_shape *shape, const struct lora_gro
     return true;
 }
 
-template <int RANK>
+template <int RANK, int THREADS, int BLOCKS>
 static void launch(struct device *device, const struct pack_layout *layout, const struct attention_shape *shape,
                    const struct lora_group *group, const struct rope_tables *rope, const struct finish_arrays *arrays) {
-    int32_t threads = arrays->width / 4;
-    kernel_launch(device, "qkv_finish", qkv_finish_kernel<RANK>, layout->n_rows / FINISH_ROWS, (threads + 31) / 32 * 32,
-                  0, row_map_make(layout), *shape, *group, *rope, *arrays);
+    int32_t threads = (arrays->width / 4 + 31) / 32 * 32, columns = group->n * RANK;
+    int32_t batches = layout->n_rows / BATCH_ROWS, most = BLOCKS * device->multiprocessors;
+    size_t shared = static_cast<size_t>(STAGES * stage_bytes(arrays->width, columns, shape->head_size / 2));
+    kernel_launch(device, "qkv_finish", qkv_finish_kernel<RANK, THREADS, BLOCKS>, batches < most ? batches : most,
+                  threads, shared, row_map_make(layout), *shape, *group, *rope, *arrays);
 }
 
 void cuda_qkv_finish(struct device *device, const struct pack_layout *layout, const struct attention_shape *shape,
@@ -130,8 +196,8 @@ void cuda_qkv_finish(struct device *device, const struct pack_layout *layout, co
                      const float *bias, const struct rope_tables *rope, void *qkv) {
     device_select(device);
     int32_t width = attention_qkv_width(shape);
-    bool fused = shape->head_size % 4 == 0 && width / 4 <= 512 && sites_fit(shape, group) &&
-                 device->precision == PRECISION_KIND_BF16 &&
+    bool fused = shape->head_size % 8 == 0 && width / 4 <= FINISH_THREADS && width / 4 >= shape->head_size &&
+                 sites_fit(shape, group) && device->precision == PRECISION_KIND_BF16 &&
                  (group->n == 0 || lora_is_fused(device, adapters, group));
     if (!fused) {
         cuda_lora_b_forward(device, layout, adapters, group, xa, width, qkv);
@@ -142,8 +208,13 @@ void cuda_qkv_finish(struct device *device, const struct pack_layout *layout, co
     if (group->n > 0)
         arrays.params = adapters->params, arrays.scale = adapters->scale, arrays.stride = adapters->stride;
     arrays.xa = xa, arrays.bias = bias, arrays.qkv = static_cast<bf16 *>(qkv), arrays.width = width;
-    if (group->n == 0 || group->site[0].rank == 8)
-        launch<8>(device, layout, shape, group, rope, &arrays);
+    bool usual = width / 4 <= USUAL_THREADS, narrow = group->n == 0 || group->site[0].rank == 8;
+    if (narrow && usual)
+        launch<8, USUAL_THREADS, 3>(device, layout, shape, group, rope, &arrays);
+    else if (narrow)
+        launch<8, FINISH_THREADS, 1>(device, layout, shape, group, rope, &arrays);
+    else if (usual)
+        launch<16, USUAL_THREADS, 2>(device, layout, shape, group, rope, &arrays);
     else
-        launch<16>(device, layout, shape, group, rope, &arrays);
+        launch<16, FINISH_THREADS, 1>(device, layout, shape, group, rope, &arrays);
 }
