@@ -1,8 +1,9 @@
 /* Whole training steps: every trial alone, then all of them in one pack that one trial leaves half way. Parameters and
  * losses of a trial must be equal byte for byte, with the trials' ranks equal and mixed, and however often it is
  * repeated. Checks no values (golden and parity tests do).
- *   test_packs cpu|cuda [--wide] [--layers N] [--context N] [--batch N] [--repeats N] [--skip-tiles]
- * --wide: the widths and the vocabulary of Qwen2.5-0.5B instead of small ones. */
+ *   test_packs cpu|cuda [--wide] [--layers N] [--context N] [--batch N] [--repeats N] [--skip-tiles] [--bias]
+ *              [--vocabulary N] [--dropout P]
+ * --wide: the widths and the vocabulary of Qwen2.5-0.5B instead of small ones. --bias: a trained head bias. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,8 @@ struct bench {
     struct qwen2_config config;
     int32_t batch, context;
     bool skip_tiles;
+    int32_t head; /* enum head_mode */
+    float dropout;
 };
 
 /* What a trial is compared by. */
@@ -64,7 +67,7 @@ struct run {
     struct device_graph *graph;
 };
 
-/* Rows of A and columns of B within the trial's own rank; what() sees each stretch of floats. */
+/* Rows of A and columns of B within the trial's own rank, and the head's bias; what() sees each stretch of floats. */
 static void own_floats(const struct run *run, int32_t k, float *adapter,
                        void (*what)(void *context, float *values, int64_t count), void *context) {
     const struct lora_layout *lora = &run->lora;
@@ -77,6 +80,7 @@ static void own_floats(const struct run *run, int32_t k, float *adapter,
             for (int32_t o = 0; o < lora->n_out[t]; o++)
                 what(context, block + lora->site_b[t] + (int64_t)o * lora->rank, rank);
         }
+    if (lora->bias_offset >= 0) what(context, adapter + lora->bias_offset, lora->n_vocabulary);
 }
 
 static void fill_floats(void *context, float *values, int64_t count) {
@@ -92,9 +96,10 @@ static void hash_floats(void *context, float *values, int64_t count) {
 
 static void adapters_fill(struct run *run) {
     float *params = lvs_calloc((size_t)(run->n * run->lora.stride), sizeof *params), scale[TRIALS];
-    uint64_t seed[TRIALS] = {0};
+    uint64_t seed[TRIALS];
     int32_t step[TRIALS] = {0};
     for (int32_t k = 0; k < run->n; k++) {
+        seed[k] = 300 + (uint64_t)run->trial[k];
         struct rng rng = rng_make(100 + (uint64_t)run->trial[k], RNG_STREAM_TEST);
         own_floats(run, k, params + k * run->lora.stride, fill_floats, &rng);
         scale[k] = 1 + 0.25f * (float)run->trial[k];
@@ -106,6 +111,10 @@ static void adapters_fill(struct run *run) {
                                       .scale = device_array(run->bench, scale, n * sizeof *scale),
                                       .seed = device_array(run->bench, seed, n * sizeof *seed),
                                       .step = device_array(run->bench, step, n * sizeof *step)};
+    float dropout[TRIALS];
+    for (int32_t k = 0; k < run->n; k++)
+        dropout[k] = run->bench->dropout;
+    if (run->bench->dropout > 0) run->adapters.dropout = device_array(run->bench, dropout, n * sizeof *dropout);
     run->optimizer.m = device_array(run->bench, NULL, bytes);
     run->optimizer.v = device_array(run->bench, NULL, bytes);
     free(params);
@@ -134,12 +143,13 @@ static void batch_fill(struct run *run) {
     const struct bench *bench = run->bench;
     struct rng common = rng_make(1, RNG_STREAM_TEST);
     int32_t count = WINDOWS * bench->context, a_trial = STEPS * bench->batch;
+    uint32_t n_ids = bench->config.vocab_size < IDS ? (uint32_t)bench->config.vocab_size : IDS;
     int32_t *ids = lvs_malloc((size_t)count * sizeof *ids), *labels = lvs_malloc((size_t)count * sizeof *labels);
     int32_t *order = lvs_malloc((size_t)(run->n * a_trial) * sizeof *order);
     for (int32_t i = 0; i < count; i++)
-        ids[i] = (int32_t)rng_below(&common, IDS);
+        ids[i] = (int32_t)rng_below(&common, n_ids);
     for (int32_t i = 0; i < count; i++)
-        labels[i] = i % 61 == 0 ? LVS_LABEL_IGNORED : (int32_t)rng_below(&common, IDS);
+        labels[i] = i % 61 == 0 ? LVS_LABEL_IGNORED : (int32_t)rng_below(&common, n_ids);
     for (int32_t k = 0; k < run->n; k++) {
         struct rng own = rng_make(200 + (uint64_t)run->trial[k], RNG_STREAM_TEST);
         for (int32_t i = 0; i < a_trial; i++)
@@ -163,8 +173,8 @@ static void run_open(struct run *run) {
     int32_t most = 1;
     for (int32_t k = 0; k < run->n; k++)
         if (run->ranks[run->trial[k]] > most) most = run->ranks[run->trial[k]];
-    lora_layout_make(&bench->config, bench->config.vocab_size, 1u << LORA_TARGET_Q | 1u << LORA_TARGET_V, most, 0,
-                     &run->lora);
+    lora_layout_make(&bench->config, bench->config.vocab_size, 1u << LORA_TARGET_Q | 1u << LORA_TARGET_V, most,
+                     bench->head, &run->lora);
     struct pass_options options = {.n_slots = run->n, .n_sequences = bench->batch, .context = bench->context};
     options.backward = true, options.skip_tiles = bench->skip_tiles, options.lora = &run->lora;
     must(pass_create(bench->model, &options, &run->pass, &err), &err);
@@ -181,6 +191,7 @@ static void run_close(struct run *run) {
                             run->adapters.scale,
                             run->adapters.seed,
                             run->adapters.step,
+                            run->adapters.dropout,
                             run->optimizer.m,
                             run->optimizer.v,
                             run->optimizer.settings,
@@ -315,7 +326,7 @@ int main(int argc, char **argv) {
     struct lvs_error err = {0};
     struct bench bench = {.batch = 2, .context = 24};
     const char *backend = argc > 1 ? argv[1] : "cpu";
-    int32_t layers = 0, repeats = 1;
+    int32_t layers = 0, repeats = 1, vocabulary = 0;
     bool wide = false;
     for (int i = 2; i < argc; i++) {
         bool more = i + 1 < argc;
@@ -325,10 +336,14 @@ int main(int argc, char **argv) {
         if (strcmp(argv[i], "--context") == 0 && more) bench.context = atoi(argv[++i]);
         if (strcmp(argv[i], "--batch") == 0 && more) bench.batch = atoi(argv[++i]);
         if (strcmp(argv[i], "--repeats") == 0 && more) repeats = atoi(argv[++i]);
+        if (strcmp(argv[i], "--bias") == 0) bench.head = HEAD_BIAS;
+        if (strcmp(argv[i], "--vocabulary") == 0 && more) vocabulary = atoi(argv[++i]);
+        if (strcmp(argv[i], "--dropout") == 0 && more) bench.dropout = (float)atof(argv[++i]);
     }
     bool cuda = strcmp(backend, "cuda") == 0;
     struct device_options device = {.precision = cuda ? PRECISION_KIND_BF16 : PRECISION_KIND_FP32, .threads = 2};
     bench.config = shape_make(wide, layers);
+    if (vocabulary > 0) bench.config.vocab_size = vocabulary;
     must(compute_open(backend, &device, &bench.compute, &err), &err);
     must(model_random(&bench.compute, &bench.config, 7, &bench.model, &err), &err);
     int32_t failed = compare(&bench, "equal ranks", equal_ranks, repeats);

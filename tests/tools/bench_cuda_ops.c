@@ -2,7 +2,8 @@
  * passes, decoding, and the time of every operation. Run by hand on a card; checks nothing.
  *   bench_cuda_ops train SLOTS BATCH CONTEXT | eval SEQUENCES CONTEXT | decode SEQUENCES PROMPT STEPS   … several in a
  * row options before them: --profile, --skip-tiles, --layers N, --steps N, --tuning FILE (read and written),
- * --vocabulary N (16: the head and embedding of a text's characters), --samples N (drawn, of each prompt: decode) */
+ * --vocabulary N (16: the head and embedding of a text's characters), --samples N (drawn, of each prompt: decode),
+ * --bias (a trained head bias), --dropout P (of LoRA's inputs) */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +23,8 @@ struct bench {
     struct lora_layout lora;
     bool profile, skip_tiles;
     int32_t steps, samples; /* samples 0: greedy, one a prompt */
+    int32_t head;           /* enum head_mode */
+    float dropout;
 };
 
 static void must(enum lvs_status status, const struct lvs_error *err) {
@@ -79,6 +82,7 @@ static struct adapters adapters_make(const struct bench *bench, int32_t n) {
     adapters.scale = device_floats(bench, n, 0, 1, 2);
     adapters.seed = device_array(bench, seeds, (size_t)n * sizeof *seeds);
     adapters.step = device_array(bench, NULL, (size_t)n * sizeof(int32_t));
+    if (bench->dropout > 0) adapters.dropout = device_floats(bench, n, 0, bench->dropout, 8);
     wait_all(bench);
     free(seeds);
     return adapters;
@@ -91,6 +95,7 @@ static void adapters_free(const struct bench *bench, struct adapters *adapters) 
     backend->release(bench->compute.device, (void *)adapters->scale);
     backend->release(bench->compute.device, (void *)adapters->seed);
     backend->release(bench->compute.device, (void *)adapters->step);
+    backend->release(bench->compute.device, (void *)adapters->dropout);
 }
 
 /* ---- training ---- */
@@ -355,11 +360,13 @@ int main(int argc, char **argv) {
         if (strcmp(argv[i], "--vocabulary") == 0) bench.config.vocab_size = atoi(argv[++i]);
         if (strcmp(argv[i], "--samples") == 0) bench.samples = atoi(argv[++i]);
         if (strcmp(argv[i], "--tuning") == 0) tuning = argv[++i];
+        if (strcmp(argv[i], "--bias") == 0) bench.head = HEAD_BIAS;
+        if (strcmp(argv[i], "--dropout") == 0) bench.dropout = (float)atof(argv[++i]);
     }
     must(compute_open("cuda", &device, &bench.compute, &err), &err);
     if (tuning) tuning_exchange(&bench, tuning, false);
     must(model_random(&bench.compute, &bench.config, 7, &bench.model, &err), &err);
-    lora_layout_make(&bench.config, bench.config.vocab_size, 1u << LORA_TARGET_Q | 1u << LORA_TARGET_V, 8, 0,
+    lora_layout_make(&bench.config, bench.config.vocab_size, 1u << LORA_TARGET_Q | 1u << LORA_TARGET_V, 8, bench.head,
                      &bench.lora);
     while (i < argc) {
         if (strcmp(argv[i], "train") == 0 && i + 3 < argc) {
