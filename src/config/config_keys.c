@@ -225,7 +225,8 @@ const struct config_key config_keys[] = {
      .help = "Arithmetic of the frozen model; auto is bf16 on CUDA and fp32 on the CPU.", .choices = "auto|fp32|bf16"},
     {"run", "pack", &type_int32, CONFIG(pack), "auto", NONE,
      .help = "Trials that train together on one device. auto: on a GPU up to 16 trials and 8192 tokens a step where "
-             "that is known to change no bit (frozen head, no dropout, context up to 512), else 1.",
+             "that is known to change no bit (bf16, context up to 768; a trained head: its bias, with skip_tiles or "
+             "vocabulary = text), else 1.",
      .zero = "auto", .min = 1, .max = 1024},
     {"run", "coordinator", &type_choice, CONFIG(coordinator), "auto", NONE,
      .help = "Whether rank 0 only coordinates, or works too; auto works too when its node has a device to spare.",
