@@ -137,8 +137,12 @@ enum lvs_status settings_set(struct settings *settings, const struct config_key 
                              struct lvs_error *err);
 /* The canonical text of one setting: equal settings give equal text ("0.0001" and "1e-4" both "1e-4"). */
 void settings_get(const struct settings *settings, const struct config_key *key, struct strbuf *out);
-/* Appends "key=value\n" for every setting (and every config row) whose effect is in `effects`, in table order:
- * the text that train_key and eval_key hash. `config` may be NULL for settings alone. Rows of the evaluation that
- * decide which weights are kept (keep = best) or how the training text is scaled (history) count as training too. */
+/* Appends "key=value\n" for every setting (and every config row) whose effect is in `effects`, in table order.
+ * `config` may be NULL for settings alone. Rows of the evaluation that decide which weights are kept (keep = best) or
+ * how the training text is scaled (history) count as training too. */
 void config_write_effective(const struct config *config, const struct settings *settings, unsigned effects,
                             struct strbuf *out);
+/* The same, as train_key and eval_key hash it: rows that came after sweeps had been run are left out at their default,
+ * so that the keys of those sweeps stay. */
+void config_write_hashed(const struct config *config, const struct settings *settings, unsigned effects,
+                         struct strbuf *out);

@@ -14,6 +14,7 @@ enum key_flags {
     KEY_SHORT = 4,         /* in the short template */
     KEY_EMPTY = 8,         /* may be left empty */
     KEY_DECIDES_BEST = 16, /* belongs to the training hash when keep = best: it decides which weights are kept */
+    KEY_LATER = 32,        /* sweeps were run before the key was there: its default is not in the text of their keys */
 };
 
 struct config_type;

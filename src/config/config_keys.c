@@ -200,6 +200,10 @@ const struct config_key config_keys[] = {
      .help = "Forecasts a series; CRPS and quantiles need several.", .min = 1, .max = 65536, .flags = KEY_DECIDES_BEST},
     {"evaluate", "constrained", &type_yes_no, SETTING(constrained), "no", EVALUATE,
      .help = "Let forecasts choose digits and separators only.", .flags = KEY_DECIDES_BEST},
+    {"evaluate", "end", &type_choice, SETTING(end), "stop", EVALUATE,
+     .help = "The model's end of text in a forecast: it stops the forecast for good, or can never be chosen, so that "
+     "points or tokens alone end one.",
+     .choices = "stop|never", .flags = KEY_DECIDES_BEST | KEY_LATER},
     {"evaluate", "baselines", &type_flags, SETTING(baselines), "untrained+last_value+mean", NONE,
      .help = "Forecasts to compare with.", .choices = "untrained|last_value|mean", .zero = "none"},
 

@@ -71,16 +71,31 @@ static unsigned effect_of(const struct config_key *key, const struct config *con
     return key->effect | (keeps || scales ? KEY_EFFECT_TRAIN : 0);
 }
 
-void config_write_effective(const struct config *config, const struct settings *settings, unsigned effects,
-                            struct strbuf *out) {
+static void write_lines(const struct config *config, const struct settings *settings, unsigned effects,
+                        unsigned without_default, struct strbuf *out) {
+    struct strbuf value;
+    strbuf_init(&value);
     for (int i = 0; i < config_key_count; i++) {
         const struct config_key *key = &config_keys[i];
         bool here = key->base == KEY_BASE_SETTINGS || (key->base == KEY_BASE_CONFIG && config);
         if (!here || !(effect_of(key, config, settings) & effects)) continue;
-        strbuf_printf(out, "%s=", key->name);
-        key->type->format(key, key->base == KEY_BASE_CONFIG ? (const void *)config : settings, out);
-        strbuf_add(out, "\n");
+        strbuf_clear(&value);
+        strbuf_add(&value, "");
+        key->type->format(key, key->base == KEY_BASE_CONFIG ? (const void *)config : settings, &value);
+        if (key->flags & without_default && strcmp(value.text, key->initial) == 0) continue;
+        strbuf_printf(out, "%s=%s\n", key->name, value.text);
     }
+    strbuf_free(&value);
+}
+
+void config_write_effective(const struct config *config, const struct settings *settings, unsigned effects,
+                            struct strbuf *out) {
+    write_lines(config, settings, effects, 0, out);
+}
+
+void config_write_hashed(const struct config *config, const struct settings *settings, unsigned effects,
+                         struct strbuf *out) {
+    write_lines(config, settings, effects, KEY_LATER, out);
 }
 
 /* ---- templates ---- */

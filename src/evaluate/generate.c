@@ -55,6 +55,22 @@ static enum lvs_status allow_characters(struct generation *generation, struct lv
     return LVS_OK;
 }
 
+/* The end of text: the padding id, and the checkpoint's own end where its ids are in use. */
+static bool is_end(const struct tokenizer *tokenizer, int32_t id) {
+    return id == tokenizer_pad(tokenizer) || (!tokenizer->text_only && id == tokenizer->eos_id);
+}
+
+/* Takes the ends of text from what is allowed. */
+static void forbid_ends(struct generation *generation) {
+    const int32_t n = model_vocabulary(generation->evaluated->model);
+    if (!generation->allowed) {
+        generation->allowed = lvs_malloc((size_t)n);
+        memset(generation->allowed, 1, (size_t)n);
+    }
+    for (int32_t id = 0; id < n; id++)
+        if (is_end(generation->task->tokenizer, id)) generation->allowed[id] = 0;
+}
+
 static enum lvs_status generation_init(struct generation *generation, struct lvs_error *err) {
     const struct settings *settings = generation->task->settings;
     generation->adapters = evaluated_view(generation->evaluated, &generation->view);
@@ -69,6 +85,7 @@ static enum lvs_status generation_init(struct generation *generation, struct lvs
     };
     LVS_TRY(tokenizer_encode(generation->task->tokenizer, ";", 1, &generation->separator, err));
     if (settings->constrained) LVS_TRY(allow_characters(generation, err));
+    if (settings->end == END_NEVER) forbid_ends(generation);
     generation->options.allowed = generation->allowed;
     return forecast_plans_capacity(generation->plans, generation->task->n_rows,
                                    model_config(generation->evaluated->model)->max_position,
@@ -135,11 +152,6 @@ static enum lvs_status group_prefill(const struct generation *generation, struct
     free(ids);
     free(offset);
     return status;
-}
-
-/* The end of text: the padding id, and the checkpoint's own end where its ids are in use. */
-static bool is_end(const struct tokenizer *tokenizer, int32_t id) {
-    return id == tokenizer_pad(tokenizer) || (!tokenizer->text_only && id == tokenizer->eos_id);
 }
 
 /* Looks at the new tokens of a sequence up to the last separator it needs, an end of text or its token limit. */

@@ -116,6 +116,7 @@ static const struct field fields[] = {
     {"repetition_penalty", "divisor of the logits of tokens seen", "1", F64(SETTING(repetition_penalty))},
     {"samples", "forecasts a series", "1", I32(SETTING(samples))},
     {"constrained", "only characters of numbers can be chosen", NULL, BOOL(SETTING(constrained))},
+    {"evaluate_end", "what an end of text does to a forecast", NULL, KEY("end")},
     /* how far it came */
     {"steps_done", "training steps done", "1", I32(record.steps_done)},
     {"best_step", "step of the adapter that was kept", "1", I32(record.best_step), OPTIONAL},

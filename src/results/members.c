@@ -66,6 +66,7 @@ const struct member settings_members[] = {
     F64(struct settings, repetition_penalty),
     I32(struct settings, samples),
     I32(struct settings, constrained),
+    I32(struct settings, end),
     U32(struct settings, baselines),
     I32(struct settings, decimals),
     END,

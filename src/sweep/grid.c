@@ -124,7 +124,7 @@ void trial_key_text(const struct config *config, const struct trial *trial, cons
                     bool evaluate, struct strbuf *out) {
     if (evaluate) {
         add_line("train_key", trial->train_key, out);
-        config_write_effective(config, &trial->settings, KEY_EFFECT_EVALUATE, out);
+        config_write_hashed(config, &trial->settings, KEY_EFFECT_EVALUATE, out);
         return;
     }
     strbuf_printf(out, "numerics=%d\n", LVS_NUMERICS_VERSION);
@@ -135,7 +135,7 @@ void trial_key_text(const struct config *config, const struct trial *trial, cons
     add_line("backend", identity->backend, out);
     add_line("precision", identity->precision, out);
     if (trial->pack_width > 1) strbuf_printf(out, "pack_width=%d\n", trial->pack_width);
-    config_write_effective(config, &trial->settings, KEY_EFFECT_TRAIN, out);
+    config_write_hashed(config, &trial->settings, KEY_EFFECT_TRAIN, out);
 }
 
 void trial_keys_make(const struct config *config, struct trial *trial, const struct trial_identity *identity) {

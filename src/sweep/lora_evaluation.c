@@ -55,7 +55,8 @@ static struct settings scoring_settings(const struct lora_runner *runner, const 
 static bool scores_fit(const struct untrained_scores *scores, const struct settings *settings) {
     return scores->score && memcmp(&scores->history, &settings->history, sizeof settings->history) == 0 &&
            memcmp(&scores->horizon, &settings->horizon, sizeof settings->horizon) == 0 &&
-           scores->repetition_penalty == settings->repetition_penalty && scores->constrained == settings->constrained;
+           scores->repetition_penalty == settings->repetition_penalty && scores->constrained == settings->constrained &&
+           scores->end == settings->end;
 }
 
 /* Scores for `worst:n`: the bare model's error on every series of the part, measured once a trainer process for each
@@ -86,6 +87,7 @@ static enum lvs_status score_series(struct lora_runner *runner, const struct set
                                         .horizon = settings->horizon,
                                         .repetition_penalty = settings->repetition_penalty,
                                         .constrained = settings->constrained,
+                                        .end = settings->end,
                                         .score = score,
                                         .flops = flops};
     return LVS_OK;
@@ -238,8 +240,8 @@ static void baseline_key(const struct lora_runner *runner, const struct settings
     bool untrained = kind == BASELINE_UNTRAINED;
     struct strbuf text;
     strbuf_init(&text);
-    config_write_effective(runner->config, settings,
-                           untrained ? KEY_EFFECT_TRAIN | KEY_EFFECT_EVALUATE : KEY_EFFECT_EVALUATE, &text);
+    config_write_hashed(runner->config, settings,
+                        untrained ? KEY_EFFECT_TRAIN | KEY_EFFECT_EVALUATE : KEY_EFFECT_EVALUATE, &text);
     strbuf_printf(&text, "baseline=%d\ndata=%s\n", kind, runner->material.set.hash);
     if (untrained)
         strbuf_printf(&text, "context=%d\ndecimals=%d\nweights=%s\n", settings->context, settings->decimals,

@@ -15,7 +15,7 @@ struct window_cache {
 struct untrained_scores {
     struct amount history, horizon;
     double repetition_penalty;
-    int32_t constrained;
+    int32_t constrained, end;
     double *score; /* [split.n[part]] scaled MAE, owned; NULL = not yet */
     int64_t flops; /* counted */
 };

@@ -33,6 +33,14 @@ try:
     assert float(more["val_crps"]) > 0 and float(more["test_crps"]) > 0
     assert int(one["flops_evaluation"]) < int(more["flops_evaluation"]) < 4 * int(one["flops_evaluation"])
 
+    # Forecasts that cannot end are another evaluation of the same adapter, within what was reserved for it.
+    never = sweep("one", *counted, *chosen, "evaluate.baselines=none", "stage.search.rank=4", "evaluate.end=never")
+    assert [row["evaluate_end"] for row in never] == ["stop", "never"], never
+    assert [row["train_key"] for row in never] == [one["train_key"]] * 2
+    assert never[0]["eval_key"] == one["eval_key"] != never[1]["eval_key"]
+    assert never[1]["flops_training"] == "0" and never[1]["val_n_missing"] == "0", never
+    assert 0 < int(never[1]["flops_counted"]) <= int(never[1]["flops_planned"]), never
+
     # A warm start goes on from the best adapter of the stage before: one step of next to nothing leaves its loss.
     warm = ["stage.search.rank=4", "stage.search.steps=8", "stage.search.learning_rate=0.003", "stage.final.steps=1",
             "stage.final.learning_rate=1e-9", "evaluate.forecast_on=none"]

@@ -129,6 +129,7 @@ static void choices_follow_the_enums(void **state) {
         {"evaluate", "keep", "best", KEEP_BEST},
         {"evaluate", "every_metric", "forecast", EVERY_METRIC_FORECAST},
         {"evaluate", "decoding", "sample", DECODING_SAMPLE},
+        {"evaluate", "end", "never", END_NEVER},
         {"evaluate", "loss_on", "validation", SPLIT_VALIDATION},
         {"evaluate", "forecast_on", "test", SPLIT_TEST},
         {"evaluate", "baselines", "untrained", BASELINE_UNTRAINED},

@@ -190,6 +190,30 @@ static void keep_best_hashes_its_evaluations(void **state) {
     check_lines("[evaluate]\nkeep=best\nevery=50\n", KEY_EFFECT_TRAIN, there, absent);
 }
 
+/* Sweeps that were run before a key existed keep their keys. */
+static void later_keys_are_hashed_when_they_differ(void **state) {
+    (void)state;
+    static const char *const lines[] = {"", "end=never\n"};
+    for (int i = 0; i < 2; i++) {
+        struct strbuf ini, hashed, effective_text;
+        strbuf_init(&ini);
+        strbuf_init(&hashed);
+        strbuf_init(&effective_text);
+        strbuf_printf(&ini, "[data]\nfile=d.h5\n[evaluate]\n%s[model]\npath=m\n[stage.a]\n", lines[i]);
+        struct config *config = parse_in(ini.text, ".");
+        config_write_hashed(config, &config->defaults, KEY_EFFECT_EVALUATE, &hashed);
+        config_write_effective(config, &config->defaults, KEY_EFFECT_EVALUATE, &effective_text);
+        assert_non_null(strstr(hashed.text, "constrained=no\n"));
+        assert_int_equal(strstr(hashed.text, "end=never\n") != NULL, i == 1);
+        assert_non_null(strstr(effective_text.text, i ? "\nend=never\n" : "\nend=stop\n"));
+        if (i == 0) assert_null(strstr(hashed.text, "\nend="));
+        config_destroy(config);
+        strbuf_free(&ini);
+        strbuf_free(&hashed);
+        strbuf_free(&effective_text);
+    }
+}
+
 static void settings_alone_are_enough(void **state) {
     (void)state;
     struct config *config = parse_in(examples[0], ".");
@@ -213,6 +237,7 @@ int main(void) {
         cmocka_unit_test(evaluation_text_holds_the_rest),
         cmocka_unit_test(history_follows_the_scale),
         cmocka_unit_test(keep_best_hashes_its_evaluations),
+        cmocka_unit_test(later_keys_are_hashed_when_they_differ),
         cmocka_unit_test(settings_alone_are_enough),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

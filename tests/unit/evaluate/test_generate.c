@@ -231,6 +231,62 @@ static void constrained_has_only_the_formats_characters(void **state) {
     forecast_set_free(&held);
 }
 
+/* An adapter without A and B, whose head's bias makes the end of text (or no token) the only choice. */
+static void open_bias(float of_end, struct fixture_adapters *out) {
+    const struct compute *compute = &fixture.compute;
+    const float one = 1;
+    struct lvs_error err = {0};
+    *out = (struct fixture_adapters){0};
+    lora_layout_make(model_config(fixture.model), 16, 1u << LORA_TARGET_Q, lora_padded_rank(4), HEAD_BIAS, &out->lora);
+    const size_t bytes = (size_t)out->lora.stride * sizeof(float);
+    float *params = lvs_calloc((size_t)out->lora.stride, sizeof *params);
+    params[out->lora.bias_offset + tokenizer_pad(&fixture.tokenizer)] = of_end;
+    for (int i = 0; i < 2; i++) {
+        const size_t room = i ? sizeof one : bytes;
+        assert_int_equal(compute->backend->allocate(compute->device, room, &out->memory[i], &err), LVS_OK);
+        compute->backend->upload(compute->device, out->memory[i], i ? (const void *)&one : params, room);
+    }
+    assert_int_equal(compute->backend->synchronize(compute->device, &err), LVS_OK);
+    out->adapters = (struct adapters){.params = out->memory[0], .stride = out->lora.stride, .scale = out->memory[1]};
+    free(params);
+}
+
+static struct forecast_set make_biased(float of_end) {
+    struct fixture_adapters biased;
+    open_bias(of_end, &biased);
+    const struct evaluated evaluated = {.model = fixture.model, .lora = &biased.lora, .adapters = &biased.adapters};
+    struct forecast_set set = make(&evaluated, false);
+    fixture_adapters_close(&fixture, &biased);
+    return set;
+}
+
+/* A model that wants to end at once: end = stop takes its word, end = never gives what it would write if it could not,
+ * for greedy and sampled forecasts, held to the format's characters or not. */
+static void ends_can_be_ruled_out(void **state) {
+    (void)state;
+    fixture.settings.seed = 5;
+    for (int kind = 0; kind < 4; kind++) {
+        fixture.settings.decoding = kind & 1 ? DECODING_SAMPLE : DECODING_GREEDY;
+        fixture.settings.constrained = kind >> 1;
+        fixture.settings.end = END_STOP;
+        struct forecast_set stopped = make_biased(100);
+        fixture.settings.end = END_NEVER;
+        struct forecast_set held = make_biased(100), free_of_bias = make_biased(-100);
+        if (!fixture.settings.constrained) {
+            assert_int_equal(stopped.n_new_tokens, FIXTURE_SERIES); /* the ends themselves */
+            assert_int_equal(count_read(&stopped), 0);
+        }
+        const size_t bytes = (size_t)(FIXTURE_SERIES * held.horizon * 2) * sizeof(double);
+        assert_memory_equal(held.predicted, free_of_bias.predicted, bytes);
+        assert_int_equal(held.n_new_tokens, free_of_bias.n_new_tokens);
+        for (int s = 0; s < FIXTURE_SERIES; s++)
+            assert_int_equal(held.decoded[s].n_missing, 0);
+        forecast_set_free(&stopped);
+        forecast_set_free(&held);
+        forecast_set_free(&free_of_bias);
+    }
+}
+
 /* Labels of exactly the continuation's characters, through validation_loss. */
 static void cross_entropy_is_the_loss_of_the_continuation(void **state) {
     (void)state;
@@ -266,11 +322,17 @@ static void cross_entropy_is_the_loss_of_the_continuation(void **state) {
 int main(void) {
 #define TEST(name, model) cmocka_unit_test_setup_teardown(name, open_##model, close_fixture)
     const struct CMUnitTest tests[] = {
-        TEST(too_long_is_said_in_words, random),    TEST(no_series_is_no_error, random),
-        TEST(progress_rises_to_all, random),        TEST(constrained_has_only_the_formats_characters, random),
-        TEST(groups_change_nothing, random),        TEST(neighbours_change_nothing, checkpoint),
-        TEST(tokens_are_bounded, checkpoint),       TEST(samples_follow_the_seed, checkpoint),
-        TEST(greedy_samples_are_equal, checkpoint), TEST(cross_entropy_is_the_loss_of_the_continuation, checkpoint),
+        TEST(too_long_is_said_in_words, random),
+        TEST(no_series_is_no_error, random),
+        TEST(progress_rises_to_all, random),
+        TEST(constrained_has_only_the_formats_characters, random),
+        TEST(groups_change_nothing, random),
+        TEST(neighbours_change_nothing, checkpoint),
+        TEST(tokens_are_bounded, checkpoint),
+        TEST(samples_follow_the_seed, checkpoint),
+        TEST(ends_can_be_ruled_out, checkpoint),
+        TEST(greedy_samples_are_equal, checkpoint),
+        TEST(cross_entropy_is_the_loss_of_the_continuation, checkpoint),
     };
     return cmocka_run_group_tests_name("evaluate/generate", tests, NULL, NULL);
 }
