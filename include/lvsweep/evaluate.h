@@ -66,7 +66,8 @@ struct forecast_set {
     double *observed;  /* [n_series][horizon][n_channel] scaled, NaN where not compared, owned */
     double *predicted; /* [samples][n_series][horizon][n_channel] scaled, owned */
     struct text_decoded *decoded; /* [samples][n_series], owned */
-    double *cross_entropy;        /* [n_series] nats a token of the true continuation, NaN when not asked for, owned */
+    bool whole_only; /* partial = drop: a forecast that lacks a compared value or has one too many is in no error */
+    double *cross_entropy; /* [n_series] nats a token of the true continuation, NaN when not asked for, owned */
     int64_t n_prompt_tokens, n_new_tokens; /* for the price: of each prompt once; of all sequences to their ends */
 };
 void forecast_set_free(struct forecast_set *set);

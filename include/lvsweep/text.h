@@ -27,7 +27,8 @@ struct text_decoded {
     int32_t n_malformed; /* pieces that are no number, or points with a wrong number of channels */
     int32_t n_missing;   /* points asked for and not there, or cut off by the end of the text */
     int32_t n_negative;
-    bool success; /* every point there and well-formed */
+    int32_t n_surplus; /* readable values beyond the channels of their points; each point is malformed too */
+    bool success;      /* every point there and well-formed */
 };
 /* Reads up to n_time points from generated text into values[n_time][n_channel]; a value that cannot be read is NaN.
  * Every ';' ends a point, so a malformed one keeps its place in time; what follows the n_time-th point is ignored.

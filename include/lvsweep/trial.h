@@ -50,6 +50,7 @@ enum keep_mode { KEEP_LAST, KEEP_BEST };
 enum metric_kind_every { EVERY_METRIC_LOSS, EVERY_METRIC_FORECAST };
 enum decoding_kind { DECODING_GREEDY, DECODING_SAMPLE };
 enum end_mode { END_STOP, END_NEVER };
+enum partial_mode { PARTIAL_COUNT, PARTIAL_DROP };
 
 enum split_part { SPLIT_TRAIN, SPLIT_VALIDATION, SPLIT_TEST, SPLIT_COUNT }; /* masks: 1 << part */
 enum baseline_kind { BASELINE_UNTRAINED, BASELINE_LAST_VALUE, BASELINE_MEAN, BASELINE_COUNT };
@@ -99,6 +100,7 @@ struct settings {
     int32_t samples;
     int32_t constrained; /* bool: digits and separators only */
     int32_t end;         /* enum end_mode */
+    int32_t partial;     /* enum partial_mode */
     uint32_t baselines;  /* bits of enum baseline_kind */
     /* [data] */
     int32_t decimals;

@@ -204,6 +204,10 @@ const struct config_key config_keys[] = {
      .help = "The model's end of text in a forecast: it stops the forecast for good, or can never be chosen, so that "
      "points or tokens alone end one.",
      .choices = "stop|never", .flags = KEY_DECIDES_BEST | KEY_LATER},
+    {"evaluate", "partial", &type_choice, SETTING(partial), "count", EVALUATE,
+     .help = "Forecasts with fewer or more values than asked for: errors and CRPS count their readable values, or "
+     "leave them out whole.",
+     .choices = "count|drop", .flags = KEY_DECIDES_BEST | KEY_LATER},
     {"evaluate", "baselines", &type_flags, SETTING(baselines), "untrained+last_value+mean", NONE,
      .help = "Forecasts to compare with.", .choices = "untrained|last_value|mean", .zero = "none"},
 

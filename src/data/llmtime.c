@@ -153,7 +153,10 @@ static bool read_point(const struct text_format *format, const struct point_text
             out->n_negative += value < 0;
             n_good++;
         }
-        if (n_pieces < format->n_channel) values[n_pieces] = value;
+        if (n_pieces < format->n_channel)
+            values[n_pieces] = value;
+        else
+            out->n_surplus += !isnan(value);
         if (!comma) break;
         piece = comma + 1;
     }

@@ -9,6 +9,7 @@ void forecast_set_make(const struct forecast_task *task, const struct forecast_p
                        struct forecast_set *out) {
     const int32_t n = task->n_rows, n_channel = task->set->n_channel;
     *out = (struct forecast_set){.n_series = n, .n_channel = n_channel, .samples = samples};
+    out->whole_only = task->settings->partial == PARTIAL_DROP;
     for (int32_t i = 0; i < n; i++)
         if (plans[i].horizon > out->horizon) out->horizon = plans[i].horizon;
     if (n > 0) out->history = plans[0].first;

@@ -1,5 +1,6 @@
 /* Metrics of a forecast set: every metric first within a series over its valid values, then over the series that have
- * one. A series without any valid value counts in the success rate only.
+ * one. A series without any valid value counts in the success rate only; so does every forecast that is not whole when
+ * the set asks for whole ones.
  * Invariant: a metric is finite as soon as one series has a valid value for it. */
 #include <math.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@ struct score_table {
 struct strip {
     double *observed, *predicted, *error; /* [horizon] scaled */
     double *samples;                      /* [samples] of one point */
+    bool *counts;                         /* [samples] the forecast may enter errors */
 };
 
 static const double *score_row(const struct score_table *table, const struct forecast_set *set, enum score score,
@@ -34,12 +36,22 @@ static const double *score_row(const struct score_table *table, const struct for
     return table->channel + ((int64_t)score * set->n_channel + channel) * set->n_series;
 }
 
-/* Valid samples of one value; returns how many. */
-static int32_t gather_samples(const struct forecast_set *set, int32_t series, int64_t at, double *out) {
+/* Every value that is compared, and none too many. */
+static bool is_whole(const struct forecast_set *set, int32_t sample, int32_t series) {
+    const int64_t n = (int64_t)set->horizon * set->n_channel;
+    const double *observed = set->observed + (int64_t)series * n, *values = forecast_set_values(set, sample, series);
+    bool whole = set->decoded[(int64_t)sample * set->n_series + series].n_surplus == 0;
+    for (int64_t v = 0; v < n && whole; v++)
+        whole = !isfinite(observed[v]) || isfinite(values[v]);
+    return whole;
+}
+
+/* Valid samples of one value in strip->samples; returns how many. */
+static int32_t gather_samples(const struct forecast_set *set, int32_t series, int64_t at, struct strip *strip) {
     int32_t n = 0;
     for (int32_t s = 0; s < set->samples; s++) {
         double value = forecast_set_values(set, s, series)[at];
-        if (isfinite(value)) out[n++] = value;
+        if (strip->counts[s] && isfinite(value)) strip->samples[n++] = value;
     }
     return n;
 }
@@ -49,7 +61,7 @@ static double fill_strip(const struct forecast_set *set, int32_t series, int32_t
     const double *observed = set->observed + (int64_t)series * set->horizon * set->n_channel;
     for (int32_t p = 0; p < set->horizon; p++) {
         int64_t at = (int64_t)p * set->n_channel + channel;
-        int32_t n = gather_samples(set, series, at, strip->samples);
+        int32_t n = gather_samples(set, series, at, strip);
         strip->observed[p] = observed[at];
         strip->predicted[p] = n == 1 ? strip->samples[0] : median_finite(strip->samples, n);
         strip->error[p] = isfinite(observed[at]) ? crps_fair(strip->samples, n, observed[at]) : NAN;
@@ -77,6 +89,8 @@ static int32_t strip_valid(const struct forecast_set *set, const struct strip *s
 static void score_series(const struct forecast_set *set, const struct scaling *scaling, int32_t series,
                          struct strip *strip, const struct score_table *table) {
     double sum[SCORE_COUNT] = {0}, weight[SCORE_COUNT] = {0};
+    for (int32_t s = 0; s < set->samples; s++)
+        strip->counts[s] = !set->whole_only || is_whole(set, s, series);
     for (int32_t c = 0; c < set->n_channel; c++) {
         double factor = scaling->factor[(int64_t)set->rows[series] * set->n_channel + c], value[SCORE_COUNT];
         value[SCORE_CRPS] = fill_strip(set, series, c, strip);
@@ -107,6 +121,7 @@ static void fill_table(const struct forecast_set *set, const struct scaling *sca
         .predicted = lvs_malloc(horizon * sizeof(double)),
         .error = lvs_malloc(horizon * sizeof(double)),
         .samples = lvs_malloc(((size_t)set->samples + 1) * sizeof(double)),
+        .counts = lvs_malloc(((size_t)set->samples + 1) * sizeof(bool)),
     };
     for (int32_t i = 0; i < set->n_series; i++)
         score_series(set, scaling, i, &strip, table);
@@ -114,6 +129,7 @@ static void fill_table(const struct forecast_set *set, const struct scaling *sca
     free(strip.predicted);
     free(strip.error);
     free(strip.samples);
+    free(strip.counts);
 }
 
 static void count_pieces(const struct forecast_set *set, struct forecast_metrics *out) {

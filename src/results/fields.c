@@ -117,6 +117,8 @@ static const struct field fields[] = {
     {"samples", "forecasts a series", "1", I32(SETTING(samples))},
     {"constrained", "only characters of numbers can be chosen", NULL, BOOL(SETTING(constrained))},
     {"evaluate_end", "what an end of text does to a forecast", NULL, KEY("end")},
+    {"evaluate_partial", "whether forecasts with other than the values asked for count in errors", NULL,
+     KEY("partial")},
     /* how far it came */
     {"steps_done", "training steps done", "1", I32(record.steps_done)},
     {"best_step", "step of the adapter that was kept", "1", I32(record.best_step), OPTIONAL},

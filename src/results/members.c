@@ -67,6 +67,7 @@ const struct member settings_members[] = {
     I32(struct settings, samples),
     I32(struct settings, constrained),
     I32(struct settings, end),
+    I32(struct settings, partial),
     U32(struct settings, baselines),
     I32(struct settings, decimals),
     END,

@@ -49,6 +49,7 @@ static struct settings scoring_settings(const struct lora_runner *runner, const 
     scoring.decimals = runner->config->defaults.decimals;
     scoring.decoding = DECODING_GREEDY;
     scoring.samples = 1;
+    scoring.partial = PARTIAL_COUNT; /* else one missing point would be worse than any error */
     return scoring;
 }
 

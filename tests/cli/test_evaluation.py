@@ -41,6 +41,18 @@ try:
     assert never[1]["flops_training"] == "0" and never[1]["val_n_missing"] == "0", never
     assert 0 < int(never[1]["flops_counted"]) <= int(never[1]["flops_planned"]), never
 
+    # Samples so hot that none is whole: their readable values count, or no error is measured. The counters stay.
+    hot = ["sweep.stages=search", "stage.search.rank=4", "evaluate.decoding=sample", "evaluate.temperature=50",
+           "evaluate.baselines=none", "evaluate.series=all"]
+    sweep("hot", *hot)
+    count, drop = sweep("hot", *hot, "evaluate.partial=drop")
+    errors = [name for name in count if name.startswith(("val_mse", "val_mae", "val_r2"))]
+    assert (count["evaluate_partial"], drop["evaluate_partial"]) == ("count", "drop")
+    assert any(count[name] for name in errors) and not any(drop[name] for name in errors), (count, drop)
+    for name in ("train_key", "val_success_rate", "val_n_malformed", "val_n_missing", "val_n_series"):
+        assert count[name] == drop[name], name
+    assert count["val_success_rate"] == "0" and int(count["val_n_malformed"]) > 0
+
     # A warm start goes on from the best adapter of the stage before: one step of next to nothing leaves its loss.
     warm = ["stage.search.rank=4", "stage.search.steps=8", "stage.search.learning_rate=0.003", "stage.final.steps=1",
             "stage.final.learning_rate=1e-9", "evaluate.forecast_on=none"]

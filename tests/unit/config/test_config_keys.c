@@ -130,6 +130,7 @@ static void choices_follow_the_enums(void **state) {
         {"evaluate", "every_metric", "forecast", EVERY_METRIC_FORECAST},
         {"evaluate", "decoding", "sample", DECODING_SAMPLE},
         {"evaluate", "end", "never", END_NEVER},
+        {"evaluate", "partial", "drop", PARTIAL_DROP},
         {"evaluate", "loss_on", "validation", SPLIT_VALIDATION},
         {"evaluate", "forecast_on", "test", SPLIT_TEST},
         {"evaluate", "baselines", "untrained", BASELINE_UNTRAINED},

@@ -193,7 +193,7 @@ static void keep_best_hashes_its_evaluations(void **state) {
 /* Sweeps that were run before a key existed keep their keys. */
 static void later_keys_are_hashed_when_they_differ(void **state) {
     (void)state;
-    static const char *const lines[] = {"", "end=never\n"};
+    static const char *const lines[] = {"", "end=never\npartial=drop\n"};
     for (int i = 0; i < 2; i++) {
         struct strbuf ini, hashed, effective_text;
         strbuf_init(&ini);
@@ -206,6 +206,7 @@ static void later_keys_are_hashed_when_they_differ(void **state) {
         assert_non_null(strstr(hashed.text, "constrained=no\n"));
         assert_int_equal(strstr(hashed.text, "end=never\n") != NULL, i == 1);
         assert_non_null(strstr(effective_text.text, i ? "\nend=never\n" : "\nend=stop\n"));
+        assert_int_equal(strstr(hashed.text, "\npartial=") != NULL, i == 1);
         if (i == 0) assert_null(strstr(hashed.text, "\nend="));
         config_destroy(config);
         strbuf_free(&ini);

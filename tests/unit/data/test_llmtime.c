@@ -141,6 +141,27 @@ static void test_decode(void **state) {
     }
 }
 
+/* Values beyond a point's channels are counted where they can be read. */
+static void test_decode_surplus(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        int32_t n_surplus;
+    } cases[] = {
+        {"1.20,3.40;1.10,3.50;1.00,1.00,1.00", 0}, /* beyond what was asked for */
+        {"1.20,3.40,5.60;1.00,2.00;", 1},
+        {"1.20,3.40,5.60,7.80;1.00,2.00,3.00;", 3},
+        {"1.20,3.40,?;1.00,2.00,;", 0},
+        {"1.20;1.00", 0},
+    };
+    for (int32_t i = 0; i < COUNT_OF(cases); i++) {
+        double values[4];
+        struct text_decoded got;
+        text_decode(&plain, cases[i].text, strlen(cases[i].text), 2, values, &got);
+        assert_int_equal(got.n_surplus, cases[i].n_surplus);
+    }
+}
+
 /* NUL bytes and lengths: the text needs no end mark. */
 static void test_decode_bytes(void **state) {
     (void)state;
@@ -186,9 +207,9 @@ static void test_round_trip(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refused_values), cmocka_unit_test(test_encode), cmocka_unit_test(test_dropped_point),
-        cmocka_unit_test(test_characters),     cmocka_unit_test(test_decode), cmocka_unit_test(test_decode_bytes),
-        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_refused_values), cmocka_unit_test(test_encode),     cmocka_unit_test(test_dropped_point),
+        cmocka_unit_test(test_characters),     cmocka_unit_test(test_decode),     cmocka_unit_test(test_decode_bytes),
+        cmocka_unit_test(test_decode_surplus), cmocka_unit_test(test_round_trip),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

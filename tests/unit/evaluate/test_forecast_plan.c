@@ -200,6 +200,7 @@ static void set_is_as_long_as_its_longest(void **state) {
     for (int i = 0; i < FIXTURE_SERIES; i++)
         if (plans[i].horizon > longest) longest = plans[i].horizon;
     assert_int_equal(set.horizon, longest);
+    assert_false(set.whole_only);
     for (int i = 0; i < FIXTURE_SERIES; i++) {
         assert_true(isnan(set.cross_entropy[i]));
         for (int p = plans[i].horizon; p < longest; p++)
@@ -207,6 +208,19 @@ static void set_is_as_long_as_its_longest(void **state) {
         for (int s = 0; s < 2; s++)
             assert_true(isnan(forecast_set_values(&set, s, i)[0]));
     }
+    forecast_set_free(&set);
+    forecast_plans_free(plans, FIXTURE_SERIES);
+}
+
+static void sets_ask_for_whole_forecasts(void **state) {
+    (void)state;
+    struct forecast_plan *plans;
+    struct forecast_set set;
+    fixture.settings.partial = PARTIAL_DROP;
+    assert_int_equal(forecast_plans_make(&fixture.task, &plans, NULL), LVS_OK);
+    forecast_set_make(&fixture.task, plans, 1, &set);
+    assert_true(set.whole_only);
+    fixture.settings.partial = PARTIAL_COUNT;
     forecast_set_free(&set);
     forecast_plans_free(plans, FIXTURE_SERIES);
 }
@@ -248,6 +262,7 @@ int main(void) {
         cmocka_unit_test(halves_are_whole_points),
         cmocka_unit_test(every_cut_reads_the_truth_back),
         cmocka_unit_test(set_is_as_long_as_its_longest),
+        cmocka_unit_test(sets_ask_for_whole_forecasts),
         cmocka_unit_test(short_forecasts_are_missing),
     };
     return cmocka_run_group_tests_name("evaluate/forecast_plan", tests, open_fixture, close_fixture);

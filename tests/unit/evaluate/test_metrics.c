@@ -146,6 +146,59 @@ static void several_samples(void **state) {
     assert_close(out.success_rate, 2.0 / 3);
 }
 
+/* partial = drop: series 0 is whole, series 1 lacks a value, and then has one too many. Counters stay. */
+static void partial_forecasts_can_be_left_out(void **state) {
+    (void)state;
+    double guess[20], entropy[2] = {1.5, 0.5}, series_mae[2];
+    struct text_decoded decoded[2] = {{.n_points = 5, .success = true}, {.n_points = 4, .n_missing = 1}};
+    struct forecast_metrics first, all, out;
+    memcpy(guess, predicted, sizeof guess);
+    struct forecast_set set = make_set(1, 5, 1, rows, observed, guess, decoded, entropy);
+    forecast_measure(&set, &scaling, &first, NULL);
+    set = make_set(2, 5, 1, rows, observed, guess, decoded, entropy);
+    guess[19] = NAN;
+    forecast_measure(&set, &scaling, &all, NULL);
+    assert_true(all.mse_mean != first.mse_mean);
+    for (int surplus = 0; surplus < 2; surplus++) {
+        guess[19] = surplus ? predicted[19] : NAN;
+        decoded[1].n_surplus = surplus;
+        set.whole_only = true;
+        forecast_measure(&set, &scaling, &out, series_mae);
+        assert_memory_equal(out.mse, first.mse, sizeof out.mse);
+        assert_memory_equal(out.mae_scaled, first.mae_scaled, sizeof out.mae_scaled);
+        assert_memory_equal(out.r2, first.r2, sizeof out.r2);
+        assert_close(out.mae_median, first.mae_median);
+        assert_close(out.success_rate, 0.5);
+        assert_close(out.cross_entropy, 1); /* of the truth, not of the forecast */
+        assert_true(out.n_missing == 1 && out.n_series == 2 && isnan(series_mae[1]));
+    }
+    decoded[0].n_surplus = 1;
+    forecast_measure(&set, &scaling, &out, NULL);
+    assert_true(isnan(out.mse_mean) && isnan(out.mae_median) && isnan(out.r2_mean) && isnan(out.mse[0]));
+    set.whole_only = false;
+    forecast_measure(&set, &scaling, &out, NULL);
+    assert_true(isfinite(out.mse_mean));
+}
+
+/* With several samples, whole ones alone make the point forecast and the CRPS; values without truth are not asked for.
+ */
+static void partial_samples_can_be_left_out(void **state) {
+    (void)state;
+    double truth[4] = {5, 1, 2, NAN}, entropy[1] = {NAN}, unit[2] = {1, 1};
+    double guess[3 * 4] = {4, 1, 3, NAN, 9, NAN, 2, NAN, 7, 1, 3, NAN};
+    struct text_decoded decoded[3] = {{.success = true}, {.n_malformed = 1}, {.success = true}};
+    const struct scaling one = {.n_series = 1, .n_channel = 2, .factor = unit};
+    int32_t row[1] = {0};
+    struct forecast_set set = make_set(1, 2, 3, row, truth, guess, decoded, entropy);
+    struct forecast_metrics out;
+    set.whole_only = true;
+    forecast_measure(&set, &one, &out, NULL);
+    assert_close(out.mae[0], (0.5 + 1) / 2); /* median(4, 7) against 5, then 3 against 2 */
+    const double first[] = {4, 7}, second[] = {3, 3}, other[] = {1, 1};
+    const double prey = (crps_fair(first, 2, 5) + crps_fair(second, 2, 2)) / 2;
+    assert_close(out.crps, (prey + crps_fair(other, 2, 1)) / 2);
+}
+
 static void nothing_to_measure(void **state) {
     (void)state;
     double empty[1] = {NAN};
@@ -170,6 +223,8 @@ int main(void) {
         cmocka_unit_test(infinite_values_count_as_unread),
         cmocka_unit_test(within_a_series_values_weigh_alike),
         cmocka_unit_test(several_samples),
+        cmocka_unit_test(partial_forecasts_can_be_left_out),
+        cmocka_unit_test(partial_samples_can_be_left_out),
         cmocka_unit_test(nothing_to_measure),
     };
     return cmocka_run_group_tests_name("evaluate/metrics", tests, NULL, NULL);
