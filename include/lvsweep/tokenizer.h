@@ -22,6 +22,9 @@ struct tokenizer {
  * `text_only`: vocabulary = text. `hint_pad` is config.json's pad or eos id, -1 = none. */
 enum lvs_status tokenizer_read(const char *folder, bool text_only, int32_t hint_pad, struct tokenizer *out,
                                struct lvs_error *err);
+/* The checkpoint's own end of text (config.json's, -1 = not given) beside the pad; an id that is one of the characters,
+ * or none of the vocabulary, changes nothing. */
+void tokenizer_take_end(struct tokenizer *tokenizer, int32_t eos_id);
 /* Keeps only these characters (and the pad) of the ones tokenizer_read found: what a text_format can write. The order
  * is that of TOKENIZER_CHARACTERS with the pad last, whatever the order in `characters`. Call before any encoding. */
 void tokenizer_keep(struct tokenizer *tokenizer, const char *characters);

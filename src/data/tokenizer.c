@@ -165,6 +165,12 @@ enum lvs_status tokenizer_parse(const char *path, const char *bytes, size_t leng
     return status;
 }
 
+void tokenizer_take_end(struct tokenizer *tokenizer, int32_t eos_id) {
+    for (const char *c = TOKENIZER_CHARACTERS; *c; c++)
+        if (tokenizer->id_of[(unsigned char)*c] == eos_id) return;
+    if (eos_id >= 0 && eos_id < tokenizer->n_vocabulary) tokenizer->eos_id = eos_id;
+}
+
 void tokenizer_keep(struct tokenizer *tokenizer, const char *characters) {
     tokenizer->n_kept = 0;
     for (const char *c = TOKENIZER_CHARACTERS; *c; c++)

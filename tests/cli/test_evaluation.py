@@ -1,5 +1,8 @@
 """Evaluation inside a sweep: chosen series on every part, who pays for the untrained model, CRPS and its price, periodic
 evaluation, and the best adapter kept."""
+import json
+import shutil
+
 import harness
 
 
@@ -52,6 +55,14 @@ try:
     for name in ("train_key", "val_success_rate", "val_n_malformed", "val_n_missing", "val_n_series"):
         assert count[name] == drop[name], name
     assert count["val_success_rate"] == "0" and int(count["val_n_malformed"]) > 0
+
+    # The checkpoint's own end of text ends forecasts beside the pad.
+    shutil.copytree(harness.SOURCE / "sweeps/quickstart/model", where / "model")
+    shape = json.loads((where / "model/config.json").read_text())
+    (where / "model/config.json").write_text(json.dumps(dict(shape, eos_token_id=15)))
+    row = sweep("ends", f"model.path={where / 'model'}", "sweep.stages=search", "stage.search.rank=4")[0]
+    info = json.loads((where / "ends/trials" / row["name"] / "adapter/lvsweep.json").read_text())
+    assert (info["vocabulary"]["pad_id"], info["vocabulary"]["eos_id"]) == (14, 15), info
 
     # A warm start goes on from the best adapter of the stage before: one step of next to nothing leaves its loss.
     warm = ["stage.search.rank=4", "stage.search.steps=8", "stage.search.learning_rate=0.003", "stage.final.steps=1",

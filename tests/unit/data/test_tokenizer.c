@@ -69,6 +69,20 @@ static void test_nested_too_deep(void **state) {
     assert_fails(tokenizer_read("/nonexistent", false, -1, &tokenizer, &fixture_error), LVS_INPUT, "cannot open");
 }
 
+static void test_end_of_the_checkpoint(void **state) {
+    (void)state;
+    struct tokenizer tokenizer;
+    assert_ok(read_text(DOCUMENT("BPE", QWEN_VOCAB, QWEN_ADDED), false, 151643, &tokenizer));
+    tokenizer_take_end(&tokenizer, 151645);
+    assert_int_equal(tokenizer.eos_id, 151645);
+    assert_int_equal(tokenizer_pad(&tokenizer), 151643);
+    const int32_t nothing[] = {-1, 151646, 15}; /* 15 is '0' */
+    for (size_t i = 0; i < sizeof nothing / sizeof *nothing; i++) {
+        tokenizer_take_end(&tokenizer, nothing[i]);
+        assert_int_equal(tokenizer.eos_id, 151645);
+    }
+}
+
 static void test_pad_choice(void **state) {
     (void)state;
     struct tokenizer tokenizer;
@@ -191,10 +205,15 @@ static void test_embedded_model(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refused),          cmocka_unit_test(test_nested_too_deep),
-        cmocka_unit_test(test_pad_choice),       cmocka_unit_test(test_qwen_ids),
-        cmocka_unit_test(test_kept_vocabulary),  cmocka_unit_test(test_foreign_ids_and_characters),
-        cmocka_unit_test(test_large_vocabulary), cmocka_unit_test(test_embedded_model),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_nested_too_deep),
+        cmocka_unit_test(test_end_of_the_checkpoint),
+        cmocka_unit_test(test_pad_choice),
+        cmocka_unit_test(test_qwen_ids),
+        cmocka_unit_test(test_kept_vocabulary),
+        cmocka_unit_test(test_foreign_ids_and_characters),
+        cmocka_unit_test(test_large_vocabulary),
+        cmocka_unit_test(test_embedded_model),
     };
     return cmocka_run_group_tests(tests, fixture_make_folder, fixture_remove_folder);
 }

@@ -231,8 +231,10 @@ static void constrained_has_only_the_formats_characters(void **state) {
     forecast_set_free(&held);
 }
 
-/* An adapter without A and B, whose head's bias makes the end of text (or no token) the only choice. */
-static void open_bias(float of_end, struct fixture_adapters *out) {
+#define OTHER_END 15
+
+/* An adapter without A and B, whose head's bias makes an end of text the only choice, or none. */
+static void open_bias(int32_t end, float of_end, struct fixture_adapters *out) {
     const struct compute *compute = &fixture.compute;
     const float one = 1;
     struct lvs_error err = {0};
@@ -240,7 +242,7 @@ static void open_bias(float of_end, struct fixture_adapters *out) {
     lora_layout_make(model_config(fixture.model), 16, 1u << LORA_TARGET_Q, lora_padded_rank(4), HEAD_BIAS, &out->lora);
     const size_t bytes = (size_t)out->lora.stride * sizeof(float);
     float *params = lvs_calloc((size_t)out->lora.stride, sizeof *params);
-    params[out->lora.bias_offset + tokenizer_pad(&fixture.tokenizer)] = of_end;
+    params[out->lora.bias_offset + end] = of_end;
     for (int i = 0; i < 2; i++) {
         const size_t room = i ? sizeof one : bytes;
         assert_int_equal(compute->backend->allocate(compute->device, room, &out->memory[i], &err), LVS_OK);
@@ -251,9 +253,9 @@ static void open_bias(float of_end, struct fixture_adapters *out) {
     free(params);
 }
 
-static struct forecast_set make_biased(float of_end) {
+static struct forecast_set make_biased(int32_t end, float of_end) {
     struct fixture_adapters biased;
-    open_bias(of_end, &biased);
+    open_bias(end, of_end, &biased);
     const struct evaluated evaluated = {.model = fixture.model, .lora = &biased.lora, .adapters = &biased.adapters};
     struct forecast_set set = make(&evaluated, false);
     fixture_adapters_close(&fixture, &biased);
@@ -265,13 +267,15 @@ static struct forecast_set make_biased(float of_end) {
 static void ends_can_be_ruled_out(void **state) {
     (void)state;
     fixture.settings.seed = 5;
-    for (int kind = 0; kind < 4; kind++) {
+    fixture.tokenizer.eos_id = OTHER_END;
+    for (int kind = 0; kind < 8; kind++) {
+        const int32_t end = kind & 4 ? OTHER_END : tokenizer_pad(&fixture.tokenizer);
         fixture.settings.decoding = kind & 1 ? DECODING_SAMPLE : DECODING_GREEDY;
-        fixture.settings.constrained = kind >> 1;
+        fixture.settings.constrained = kind >> 1 & 1;
         fixture.settings.end = END_STOP;
-        struct forecast_set stopped = make_biased(100);
+        struct forecast_set stopped = make_biased(end, 100);
         fixture.settings.end = END_NEVER;
-        struct forecast_set held = make_biased(100), free_of_bias = make_biased(-100);
+        struct forecast_set held = make_biased(end, 100), free_of_bias = make_biased(end, -100);
         if (!fixture.settings.constrained) {
             assert_int_equal(stopped.n_new_tokens, FIXTURE_SERIES); /* the ends themselves */
             assert_int_equal(count_read(&stopped), 0);
