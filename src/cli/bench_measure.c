@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "bench_internal.h"
+#include "lvsweep/clock.h"
 #include "lvsweep/evaluate.h"
 #include "lvsweep/rng.h"
 
@@ -146,10 +146,10 @@ static enum lvs_status time_steps(const struct bench *bench, struct trainer *tra
     int32_t until = request->warmup;
     LVS_TRY(trainer_run(trainer, until, NULL, NULL, bench->err));
     for (int32_t i = 0; i < request->repeat; i++) {
-        double flops = executed(bench), start = cli_clock();
+        double flops = executed(bench), start = clock_steady();
         until += request->steps;
         LVS_TRY(trainer_run(trainer, until, NULL, NULL, bench->err));
-        result_time(result, cli_clock() - start, executed(bench) - flops);
+        result_time(result, clock_steady() - start, executed(bench) - flops);
     }
     result_end(bench, result);
     return LVS_OK;
@@ -198,9 +198,9 @@ static enum lvs_status time_validation(const struct bench *bench, const struct e
                                        const struct window_set *windows, struct bench_result *result) {
     struct loss_metrics loss;
     for (int32_t i = -1; i < bench->request->repeat; i++) { /* the first one warms up */
-        double flops = executed(bench), start = cli_clock();
+        double flops = executed(bench), start = clock_steady();
         LVS_TRY(validation_loss(evaluated, windows, 1, bench->request->batch, &loss, bench->err));
-        if (i >= 0) result_time(result, cli_clock() - start, executed(bench) - flops);
+        if (i >= 0) result_time(result, clock_steady() - start, executed(bench) - flops);
     }
     result_end(bench, result);
     if (!profile_begin(bench)) return LVS_OK;
@@ -289,11 +289,11 @@ static enum lvs_status time_forecast(const struct bench *bench, const struct for
     LVS_TRY(kv_cache_decode(forecast->cache, forecast->adapters, more < WARM_TOKENS ? more : WARM_TOKENS, bench->err));
     for (int32_t i = 0; i < bench->request->repeat; i++) {
         double flops[3], times[3];
-        times[0] = cli_clock(), flops[0] = executed(bench);
+        times[0] = clock_steady(), flops[0] = executed(bench);
         LVS_TRY(prefill(bench, forecast));
-        times[1] = cli_clock(), flops[1] = executed(bench);
+        times[1] = clock_steady(), flops[1] = executed(bench);
         LVS_TRY(kv_cache_decode(forecast->cache, forecast->adapters, more, bench->err));
-        times[2] = cli_clock(), flops[2] = executed(bench);
+        times[2] = clock_steady(), flops[2] = executed(bench);
         result_time(&results[0], times[2] - times[0], flops[2] - flops[0]);
         result_time(&results[1], times[1] - times[0], flops[1] - flops[0]);
         result_time(&results[2], times[2] - times[1], flops[2] - flops[1]);

@@ -50,4 +50,3 @@ bool cli_integer(const struct command *command, const char *option, const char *
 enum lvs_status cli_write(const char *path, const struct strbuf *text, struct lvs_error *err);
 /* "12,345,678" */
 void cli_flops(__int128 flops, char out[64]);
-double cli_clock(void); /* seconds of a clock that is never set */

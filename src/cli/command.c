@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "command_words.h"
 #include "lvsweep/version.h"
@@ -198,10 +197,4 @@ void cli_flops(__int128 flops, char out[64]) {
         if (n > 0 && n % 3 == 0) out[used++] = ',';
     }
     out[used] = '\0';
-}
-
-double cli_clock(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "doctor_internal.h"
+#include "lvsweep/clock.h"
 
 #define MEETING      ".lvsweep-doctor"
 #define WAIT_SECONDS 15
@@ -51,7 +52,7 @@ static json_t *wait_for(const char *folder, const char *name, const char *number
         if (got && (!number[0] || strcmp(got, number) == 0)) return json;
         json_decref(json);
         pause_briefly();
-    } while (cli_clock() < until);
+    } while (clock_steady() < until);
     return NULL;
 }
 
@@ -87,7 +88,7 @@ static enum lvs_status open_meeting(const char *path, char number[LVS_HASH_TEXT]
 static void answer(const char *path, json_t *facts) {
     char name[32];
     struct lvs_error ignored;
-    json_t *json = wait_for(path, "number", "", cli_clock() + WAIT_SECONDS);
+    json_t *json = wait_for(path, "number", "", clock_steady() + WAIT_SECONDS);
     if (!json) return; /* rank 0 will miss this file and say so */
     json_object_set(facts, "number", json_object_get(json, "number"));
     json_decref(json);
@@ -97,7 +98,7 @@ static void answer(const char *path, json_t *facts) {
 
 static json_t *collect(const char *path, const char *number) {
     json_t *list = json_array();
-    const double until = cli_clock() + WAIT_SECONDS;
+    const double until = clock_steady() + WAIT_SECONDS;
     for (int rank = 0; rank < protocol_size(); rank++) {
         char name[32];
         snprintf(name, sizeof name, "rank-%d", rank);

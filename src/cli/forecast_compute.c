@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "forecast_internal.h"
+#include "lvsweep/clock.h"
 #include "lvsweep/log.h"
 
 void forecast_table_free(struct forecast_table *table) {
@@ -153,7 +154,7 @@ struct waiting {
 
 static void tell_progress(void *context, double share) {
     struct waiting *waiting = context;
-    double passed = cli_clock() - waiting->begun, left = passed * (1 / share - 1);
+    double passed = clock_steady() - waiting->begun, left = passed * (1 / share - 1);
     if (passed < waiting->pause || left < TELL_SECONDS) return;
     log_info("%.0f %% of the forecast is there, about %.0f %s left%s", 100 * share, left < 90 ? left : left / 60,
              left < 90 ? "s" : "min",
@@ -165,7 +166,7 @@ static enum lvs_status generate(const struct opened_adapter *adapter, const stru
                                 const struct series_set *longer, const struct scaling *scaling,
                                 struct forecast_table *out, struct lvs_error *err) {
     const struct evaluated evaluated = adapter_evaluated(adapter);
-    struct waiting waiting = {.begun = cli_clock(), .pause = TELL_SECONDS};
+    struct waiting waiting = {.begun = clock_steady(), .pause = TELL_SECONDS};
     int32_t *rows = lvs_malloc((size_t)longer->n_series * sizeof *rows);
     for (int32_t i = 0; i < longer->n_series; i++)
         rows[i] = i;

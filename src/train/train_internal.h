@@ -59,10 +59,6 @@ enum lvs_status tables_allocate(const struct compute *compute, const struct trai
                                 struct trainer_tables *tables, struct lvs_error *err);
 void tables_release(const struct compute *compute, struct trainer_tables *tables);
 
-/* ---- trainer.c ---- */
-
-double trainer_clock(void); /* seconds, monotonic */
-
 /* ---- trainer_rows.c ---- */
 
 /* Trial k's whole adapter on the device: its LoRA matrices and the head's kept rows from what is trained, and back.

@@ -7,20 +7,14 @@
 #include <assert.h>
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
+#include "lvsweep/clock.h"
 #include "lvsweep/log.h"
 
 /* Seconds between two looks at the losses and at stop(). */
 #define LOOK_SECONDS 0.5
 /* Steps enqueued at most between two looks, however short they are. */
 #define LOOK_STEPS_MAX 4096
-
-double trainer_clock(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 /* ---- one step ---- */
 
@@ -117,7 +111,7 @@ static void look_at_trial(struct trainer *trainer, int32_t k, int32_t count) {
 static enum lvs_status run_steps(struct trainer *trainer, int32_t count, int32_t n_done, bool *diverged,
                                  struct lvs_error *err) {
     const struct compute *compute = trainer->compute;
-    double before = compute->backend->flops_executed(compute->device), started = trainer_clock();
+    double before = compute->backend->flops_executed(compute->device), started = clock_steady();
     enqueue_steps(trainer, count, n_done);
     LVS_TRY(compute->backend->synchronize(compute->device, err));
     double share = (compute->backend->flops_executed(compute->device) - before) / trainer->n_active;
@@ -127,7 +121,7 @@ static enum lvs_status run_steps(struct trainer *trainer, int32_t count, int32_t
         mine->flops += share;
         *diverged |= mine->diverged;
     }
-    double seconds = trainer_clock() - started, wanted = count * LOOK_SECONDS / fmax(seconds, 1e-9);
+    double seconds = clock_steady() - started, wanted = count * LOOK_SECONDS / fmax(seconds, 1e-9);
     /* Four times more at most: a first step with its warm-up says little about the next. */
     trainer->chunk_steps = fmax(1, fmin(fmin(wanted, 4.0 * count), LOOK_STEPS_MAX));
     return LVS_OK;
@@ -167,7 +161,7 @@ static bool nothing_left(const struct trainer *trainer, int32_t until) {
 }
 
 static bool asked_to_stop(struct trainer *trainer, bool (*stop)(void *context), void *context) {
-    double now = trainer_clock();
+    double now = clock_steady();
     if (!stop || now - trainer->asked < 0.9 * LOOK_SECONDS) return false;
     trainer->asked = now;
     return stop(context);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lvsweep/clock.h"
 #include "optimizer.h"
 
 /* ---- checks ---- */
@@ -213,7 +214,7 @@ enum lvs_status trainer_create(const struct trainer_options *options, struct tra
     trainer->compute = model_compute(options->model);
     make_layouts(trainer, options);
     trainer->chunk_steps = 1;
-    trainer->asked = trainer_clock();
+    trainer->asked = clock_steady();
     make_trials(trainer, options);
     enum lvs_status status = fill(trainer, options, err);
     if (status != LVS_OK) {

@@ -8,8 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "lvsweep/clock.h"
 #include "lvsweep/model.h"
 #include "lvsweep/rng.h"
 
@@ -31,12 +31,6 @@ static void must(enum lvs_status status, const struct lvs_error *err) {
     if (status == LVS_OK) return;
     fprintf(stderr, "%s\n", err->text);
     exit(1);
-}
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
 static void wait_all(const struct bench *bench) {
@@ -215,11 +209,11 @@ static void bench_train(const struct bench *bench, int32_t slots, int32_t batch,
     for (int i = 0; i < 3; i++)
         backend->graph_launch(device, graph);
     wait_all(bench);
-    double flops = backend->flops_executed(device), start = now();
+    double flops = backend->flops_executed(device), start = clock_steady();
     for (int32_t i = 0; i < bench->steps; i++)
         backend->graph_launch(device, graph);
     wait_all(bench);
-    double seconds = (now() - start) / bench->steps;
+    double seconds = (clock_steady() - start) / bench->steps;
     flops = (backend->flops_executed(device) - flops) / bench->steps;
     float losses[8] = {0};
     struct device_description description;
@@ -246,12 +240,12 @@ static void bench_eval(const struct bench *bench, int32_t sequences, int32_t con
     double start = 0;
     for (int32_t i = -2; i < bench->steps / 2; i++) {
         if (i == 0) wait_all(bench);
-        if (i == 0) start = now();
+        if (i == 0) start = clock_steady();
         pass_forward(pass, &adapters);
         pass_loss(pass, &adapters);
     }
     wait_all(bench);
-    double seconds = (now() - start) / (bench->steps / 2);
+    double seconds = (clock_steady() - start) / (bench->steps / 2);
     printf("eval sequences=%d context=%d: %.3f ms a pass, %.0f tokens/s\n", sequences, context, seconds * 1e3,
            sequences * context / seconds);
     fflush(stdout);
@@ -294,14 +288,14 @@ static void bench_decode(const struct bench *bench, int32_t sequences, int32_t p
         offset[i] = (int64_t)i * prompt;
     must(kv_cache_create(bench->model, &options, &cache, &err), &err);
     for (int32_t round = 0; round < 2; round++) {
-        double start = now();
+        double start = clock_steady();
         must(kv_cache_prefill(cache, &adapters, ids, offset, prompts, &err), &err);
         wait_all(bench);
         if (bench->profile && round == 0) decode_profile(bench, cache, &adapters);
-        double filled = now();
+        double filled = clock_steady();
         must(kv_cache_decode(cache, &adapters, steps, &err), &err);
         wait_all(bench);
-        double end = now();
+        double end = clock_steady();
         printf("decode sequences=%d samples=%d prompt=%d steps=%d (round %d): prefill %.3f s, steps %.3f s (%.3f ms "
                "each), %.0f tokens/s in all\n",
                sequences, bench->samples, prompt, steps, round, filled - start, end - filled,

@@ -12,8 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "lvsweep/clock.h"
 #include "lvsweep/config.h"
 #include "lvsweep/series.h"
 #include "lvsweep/strbuf.h"
@@ -46,12 +46,6 @@ struct bench {
     json_t *golden;
     bool failed;
 };
-
-static double seconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 static enum lvs_status open_config(const struct options *options, struct bench *out, struct lvs_error *err) {
     struct strbuf text;
@@ -139,7 +133,7 @@ static enum lvs_status run_steps(struct bench *bench, const struct options *opti
     float *norm = lvs_calloc((size_t)options->steps, sizeof *norm);
     enum lvs_status status = LVS_OK;
     for (int32_t k = 0; k < options->steps && status == LVS_OK; k++) {
-        double start = seconds();
+        double start = clock_steady();
         status = trainer_run(trainer, k + 1, NULL, NULL, err);
         if (status == LVS_OK) status = trainer_curves(trainer, 0, loss, norm, err);
         if (status != LVS_OK) break;
@@ -147,7 +141,7 @@ static enum lvs_status run_steps(struct bench *bench, const struct options *opti
                 json_number_value(json_array_get(json_object_get(bench->golden, "loss"), (size_t)k)), STEP_LIMIT);
         printf("  gradient norm %.6f, recorded %.6f; %.1f s\n", (double)norm[k],
                json_number_value(json_array_get(json_object_get(bench->golden, "grad_norm"), (size_t)k)),
-               seconds() - start);
+               clock_steady() - start);
     }
     free(loss);
     free(norm);

@@ -1,9 +1,9 @@
 /* Time by operation name, when asked for: calls and milliseconds. Costs nothing while it is off. */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "cpu_internal.h"
+#include "lvsweep/clock.h"
 
 enum { PROFILE_NAMES = 48 };
 
@@ -16,14 +16,8 @@ struct cpu_profile {
     } entry[PROFILE_NAMES];
 };
 
-static double clock_seconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 double cpu_profile_start(const struct device *device) {
-    return device->profile ? clock_seconds() : 0;
+    return device->profile ? clock_steady() : 0;
 }
 
 void cpu_profile_stop(struct device *device, const char *name, double start) {
@@ -35,7 +29,7 @@ void cpu_profile_stop(struct device *device, const char *name, double start) {
     assert(i < PROFILE_NAMES);
     if (i == profile->count) profile->entry[profile->count++].name = name;
     profile->entry[i].calls++;
-    profile->entry[i].seconds += clock_seconds() - start;
+    profile->entry[i].seconds += clock_steady() - start;
 }
 
 void cpu_profile_begin(struct device *device) {
