@@ -1,13 +1,8 @@
 /* Log lines on standard error, one write a line: "lvsweep[3]: warning: …". Not for results or tables (standard output).
- */
+ * LVSWEEP_LOG (error|warning|info|debug, looked at once, by the first line) names the last level that is shown; info
+ * else. */
 #pragma once
 #include <stdint.h>
-
-enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
-
-/* Lines above `level` are dropped; the default is LOG_LEVEL_INFO, or what LVSWEEP_LOG names (error|warning|info|debug).
- */
-void log_set_level(enum log_level level);
 
 /* The number shown in brackets: the MPI rank, or -1 for none. */
 void log_set_rank(int rank);

@@ -8,16 +8,11 @@
 #include <string.h>
 #include <unistd.h>
 
+enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+
 static const char *const level_names[] = {"error", "warning", "info", "debug"};
-static enum log_level current_level = LOG_LEVEL_INFO;
-static bool level_known;
 static int current_rank = -1;
 static struct log_tail *current_tail;
-
-void log_set_level(enum log_level level) {
-    current_level = level;
-    level_known = true;
-}
 
 void log_set_rank(int rank) {
     current_rank = rank;
@@ -41,12 +36,14 @@ static void keep_line(struct log_tail *tail, const char *line, size_t length) {
 }
 
 static enum log_level level_now(void) {
-    if (level_known) return current_level;
-    level_known = true;
+    static bool known;
+    static enum log_level level = LOG_LEVEL_INFO;
+    if (known) return level;
+    known = true;
     const char *wanted = getenv("LVSWEEP_LOG");
     for (int i = 0; wanted && i <= LOG_LEVEL_DEBUG; i++)
-        if (strcmp(wanted, level_names[i]) == 0) current_level = (enum log_level)i;
-    return current_level;
+        if (strcmp(wanted, level_names[i]) == 0) level = (enum log_level)i;
+    return level;
 }
 
 static void log_line(enum log_level level, const char *format, va_list arguments) {

@@ -10,8 +10,6 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "lvsweep/log.h"
-
 static char folder[LVS_PATH_MAX], path[LVS_PATH_MAX];
 
 static const char *const stages[] = {"search", "final"}, *const channels[] = {"prey"}, *const units[] = {"km²"};
@@ -136,7 +134,7 @@ static void no_changed_byte_is_read_as_written(void **state) {
 int main(void) {
     struct lvs_error err;
     const struct CMUnitTest tests[] = {cmocka_unit_test(no_changed_byte_is_read_as_written)};
-    log_set_level(LOG_LEVEL_ERROR);
+    setenv("LVSWEEP_LOG", "error", 1);
     sample_folder(folder);
     if (file_join(path, folder, RESULTS_JOURNAL, &err) != LVS_OK) return 1;
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,10 +5,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
-#include "lvsweep/log.h"
 #include "pack_fixture.h"
 
 static struct {
@@ -131,7 +131,6 @@ static void a_failed_recording_costs_no_bit(void **state) {
     pack_fixture_open(&plain, 1);
     pack_fixture_open_wrapped(&refusing, 1, wrap);
     fake.fails = true;
-    log_set_level(LOG_LEVEL_ERROR);
     struct trainer *expected = run_pack(&plain, trials, INT32_MAX), *found = run_pack(&refusing, trials, INT32_MAX);
     assert_int_equal(fake.n_begun, 1); /* not tried again */
     assert_int_equal(fake.n_updates, 12);
@@ -149,6 +148,7 @@ static void a_failed_recording_costs_no_bit(void **state) {
 }
 
 int main(void) {
+    setenv("LVSWEEP_LOG", "error", 1); /* a refused recording is warned of */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_recording_a_pack),
         cmocka_unit_test(a_pause_keeps_the_recording),
