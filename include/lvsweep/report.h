@@ -4,15 +4,6 @@
 #pragma once
 #include "lvsweep/results.h"
 
-/* A figure by name. */
-struct report_figure_info {
-    const char *name;  /* "curves": the FIGURE of --svg */
-    const char *title; /* heading on the page */
-    const char *about; /* what it shows, one sentence */
-};
-int32_t report_figure_count(void);
-const struct report_figure_info *report_figure_at(int32_t index); /* NULL past the last */
-
 /* What the page and the figures are made from, gathered once. */
 struct report;
 /* `results` is borrowed for the report's life. Curves and forecasts that are missing or damaged are left out and

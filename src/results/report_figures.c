@@ -6,27 +6,21 @@
 #include <string.h>
 
 const struct report_figure report_figures[] = {
-    {{"heatmap", "Rank × learning rate", "the metric over the grid, for each context"}, false, figure_heatmap},
-    {{"training", "Training curves", "training loss by step, one panel a stage"}, false, figure_training},
-    {{"validation", "Validation curves", "validation loss by step, one panel a stage"}, false, figure_validation},
-    {{"context", "Contexts", "the metric against the context"}, true, figure_context},
-    {{"cost", "Cost", "the metric against training FLOPs"}, true, figure_cost},
-    {{"parallel", "All settings", "parallel coordinates over every setting that varies"}, false, figure_parallel},
-    {{"forecast", "Forecasts of the best trial", "best, median and worst series against the truth"},
-     false,
-     figure_forecast},
-    {{"budget", "Budget", "what the FLOPs were spent on"}, true, figure_budget},
-    {{"waterfall", "From the budget to what is left", "FLOPs by stage, one after the other"}, true, figure_waterfall},
-    {{"workers", "Workers", "when each worker ran which trial"}, false, figure_workers},
-    {{"data", "The data", "kinds of series, first against last values, tokens a series"}, false, figure_data},
+    {"heatmap", "Rank × learning rate", false, figure_heatmap},
+    {"training", "Training curves", false, figure_training},
+    {"validation", "Validation curves", false, figure_validation},
+    {"context", "Contexts", true, figure_context},
+    {"cost", "Cost", true, figure_cost},
+    {"parallel", "All settings", false, figure_parallel},
+    {"forecast", "Forecasts of the best trial", false, figure_forecast},
+    {"budget", "Budget", true, figure_budget},
+    {"waterfall", "From the budget to what is left", true, figure_waterfall},
+    {"workers", "Workers", false, figure_workers},
+    {"data", "The data", false, figure_data},
 };
 
 int32_t report_figure_count(void) {
     return (int32_t)(sizeof report_figures / sizeof *report_figures);
-}
-
-const struct report_figure_info *report_figure_at(int32_t index) {
-    return index >= 0 && index < report_figure_count() ? &report_figures[index].info : NULL;
 }
 
 /* ---- panels ---- */
@@ -113,7 +107,7 @@ static void write_document(const struct report *report, const struct report_figu
                   layout.height + top + MARGIN);
     theme_resolve(report, report_figure_css, out);
     strbuf_add(out, "</style>\n<rect class=\"paper\" width=\"100%\" height=\"100%\"/>\n");
-    svg_text(out, MARGIN, 22, "h", "%s: %s", report->results->name, figure->info.title);
+    svg_text(out, MARGIN, 22, "h", "%s: %s", report->results->name, figure->title);
     if (legend.text) strbuf_add(out, legend.text);
     for (int32_t i = 0; i < layout.n; i++) {
         const struct panel *panel = &panels->items[i];
@@ -132,8 +126,8 @@ enum lvs_status report_write_figure(struct report *report, const char *name, str
     strbuf_init(&names);
     for (int32_t i = 0; i < report_figure_count(); i++) {
         const struct report_figure *figure = &report_figures[i];
-        strbuf_printf(&names, "%s%s", i ? ", " : "", figure->info.name);
-        if (strcmp(figure->info.name, name) != 0) continue;
+        strbuf_printf(&names, "%s%s", i ? ", " : "", figure->name);
+        if (strcmp(figure->name, name) != 0) continue;
         struct panels panels = {0};
         figure->draw(report, &panels);
         enum lvs_status status = LVS_OK;

@@ -97,7 +97,7 @@ static void write_panel(const struct panel *panel, struct strbuf *out) {
 static void write_figure(struct report *report, const struct report_figure *figure, struct strbuf *out) {
     struct panels panels = {0};
     figure->draw(report, &panels);
-    strbuf_printf(out, "<section id=\"%s\"><h2>%s</h2>\n", figure->info.name, figure->info.title);
+    strbuf_printf(out, "<section id=\"%s\"><h2>%s</h2>\n", figure->name, figure->title);
     if (!panels.n) {
         strbuf_add(out, "<p class=\"empty\">");
         markup_add(out, panels.note.text ? panels.note.text : "");
@@ -105,7 +105,7 @@ static void write_figure(struct report *report, const struct report_figure *figu
         panels_free(&panels);
         return;
     }
-    strbuf_printf(out, "<figure data-name=\"%s\">\n", figure->info.name);
+    strbuf_printf(out, "<figure data-name=\"%s\">\n", figure->name);
     if (panels.has_legend) write_legend(report, out);
     strbuf_add(out, "<div class=\"panels\">\n");
     for (int32_t i = 0; i < panels.n; i++)

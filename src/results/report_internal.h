@@ -160,11 +160,13 @@ void figure_workers(struct report *report, struct panels *out);
 void figure_data(struct report *report, struct panels *out);
 
 struct report_figure {
-    struct report_figure_info info;
-    bool is_half; /* shares its row with the next such figure */
+    const char *name;  /* "heatmap": the FIGURE of --svg */
+    const char *title; /* heading on the page */
+    bool is_half;      /* shares its row with the next such figure */
     void (*draw)(struct report *report, struct panels *out);
 };
 extern const struct report_figure report_figures[];
+int32_t report_figure_count(void);
 
 /* ---- colours (report_color.c) ---- */
 
