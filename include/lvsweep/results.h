@@ -238,8 +238,6 @@ int32_t field_width(const struct field *field, const struct results *results);
 /* One cell as text: shortest form that reads back the same; "" for NaN. Not for curves. */
 void field_write_cell(const struct field *field, const struct results *results, const struct result_row *row, int32_t k,
                       struct strbuf *out);
-/* The table of docs/results-format.md. */
-void field_write_reference(struct strbuf *out);
 
 /* ---- choosing ---- */
 

@@ -87,25 +87,6 @@ const struct field *field_find(const char *name) {
     return NULL;
 }
 
-static const char *field_type_name(int32_t type) {
-    static const char *const names[] = {
-        [FIELD_F64] = "float64", [FIELD_F32] = "float32", [FIELD_I64] = "int64",
-        [FIELD_I32] = "int32",   [FIELD_U8] = "uint8",    [FIELD_TEXT] = "text",
-    };
-    return names[type];
-}
-
-static const char *field_axes_name(int32_t axes) {
-    static const char *const names[] = {
-        [AXES_TRIAL] = "trial",
-        [AXES_TRIAL_CHANNEL] = "trial, channel",
-        [AXES_TRIAL_STAGE] = "trial, stage",
-        [AXES_TRIAL_STEP] = "trial, step",
-        [AXES_TRIAL_EVALUATION] = "trial, evaluation",
-    };
-    return names[axes];
-}
-
 int32_t field_width(const struct field *field, const struct results *results) {
     assert(field->axes <= AXES_TRIAL_STAGE);
     return field->axes == AXES_TRIAL_CHANNEL ? results->n_channel
@@ -157,18 +138,4 @@ void field_write_cell(const struct field *field, const struct results *results, 
         strbuf_add(out, trial_status_name(row->record.status));
     else if (!((field->flags & FIELD_OPTIONAL) && field_integer(field, results, row, k) == -1))
         text_add_integer(out, field_integer(field, results, row, k));
-}
-
-void field_write_reference(struct strbuf *out) {
-    strbuf_add(out, "| name | type | dimensions | units | what it is |\n|---|---|---|---|---|\n");
-    for (int32_t i = 0; i < field_count(); i++) {
-        const struct field *field = field_at(i);
-        const char *units = !field->units                        ? ""
-                            : strcmp(field->units, "data") == 0  ? "of the channel"
-                            : strcmp(field->units, "data2") == 0 ? "of the channel, squared"
-                                                                 : field->units;
-        strbuf_printf(out, "| `%s` | %s | %s | %s | %s%s |\n", field->name, field_type_name(field->type),
-                      field_axes_name(field->axes), units, field->long_name,
-                      field->flags & FIELD_COORDINATE ? " (coordinate)" : "");
-    }
 }
