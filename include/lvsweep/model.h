@@ -104,8 +104,6 @@ struct lora_layout {
 int32_t lora_padded_rank(int32_t rank); /* 8, 16, then multiples of 16: the same for every rank of a pack */
 void lora_layout_make(const struct qwen2_config *config, int32_t n_vocabulary, uint32_t targets, int32_t rank,
                       int32_t head, struct lora_layout *out);
-/* Trainable numbers of a trial without padding: what reports call trainable parameters. */
-int64_t lora_trainable(const struct qwen2_config *config, int32_t n_vocabulary, const struct settings *settings);
 /* A by `init` from the seed (kaiming normal: std 1/sqrt(n_in) as the reports; uniform: ±1/sqrt(n_in)), B and the bias
  * zero; head = weight starts from the model's. params [stride] on the host. */
 enum lvs_status lora_init(const struct model *model, const struct lora_layout *layout, const struct settings *settings,

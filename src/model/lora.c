@@ -60,18 +60,6 @@ void lora_layout_make(const struct qwen2_config *config, int32_t n_vocabulary, u
     out->stride = (offset + 63) / 64 * 64;
 }
 
-int64_t lora_trainable(const struct qwen2_config *config, int32_t n_vocabulary, const struct settings *settings) {
-    int32_t n_in[LORA_TARGET_COUNT], n_out[LORA_TARGET_COUNT];
-    target_shapes(config, n_in, n_out);
-    int64_t layer = 0;
-    for (int32_t t = 0; t < LORA_TARGET_COUNT; t++)
-        if (settings->lora_targets >> t & 1u) layer += (int64_t)settings->lora_rank * (n_in[t] + n_out[t]);
-    int64_t head = settings->head == HEAD_BIAS     ? n_vocabulary
-                   : settings->head == HEAD_WEIGHT ? (int64_t)n_vocabulary * config->hidden
-                                                   : 0;
-    return config->n_layers * layer + head;
-}
-
 /* A pair's numbers depend on the seed, its place in the model and their index alone: not on which other targets are
  * trained, and the rows of a smaller rank are the first of a larger one. */
 static void init_a(const struct settings *settings, int32_t site_id, int32_t n_in, float *a) {
