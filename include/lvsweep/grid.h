@@ -26,7 +26,8 @@ struct grid_points {
 enum lvs_status grid_stage_trials(const struct config *config, int32_t stage, const struct settings *base,
                                   struct grid_points *out, struct lvs_error *err);
 void grid_points_free(struct grid_points *points);
-/* Appends "rank=8 learning_rate=1e-4": the axes of one point, for messages. Nothing for a stage without axes. */
+/* Appends "rank=8 learning_rate=1e-4": the axes of one point, for messages; public for tests, which compare a grid's
+ * points by it. Nothing for a stage without axes. */
 void grid_point_text(const struct grid_points *points, int32_t point, struct strbuf *out);
 
 /* What beside the settings decides a trial's numbers. Hashes are hash.h's; "" = not known or not there. */

@@ -23,7 +23,7 @@ struct rng {
     uint32_t stream;
 };
 struct rng rng_make(uint64_t seed, uint32_t stream);
-uint32_t rng_u32(struct rng *rng);
+uint32_t rng_u32(struct rng *rng);                                /* one word; the others are made of these */
 double rng_uniform(struct rng *rng);                              /* [0, 1), 53 bits, two words */
 double rng_normal(struct rng *rng);                               /* Box–Muller, four words a number */
 uint32_t rng_below(struct rng *rng, uint32_t bound);              /* unbiased, [0, bound) */

@@ -59,7 +59,8 @@ double percentile_linear(const double *values, int32_t count, double percentile)
 struct lotka_volterra {
     double a, b, c, d, prey, predator; /* rates a unit of time; starting populations */
 };
-/* Integrates (adaptive Dormand–Prince 5(4), relative tolerance 1e-9) and writes n_time × 2 values at `time`. */
+/* Integrates (adaptive Dormand–Prince 5(4), relative tolerance 1e-9) and writes n_time × 2 values at `time`.
+ * lotka_volterra_generate solves with it; public for the tests, which know systems whose solution is known. */
 enum lvs_status lotka_volterra_solve(const struct lotka_volterra *system, const double *time, int32_t n_time,
                                      double *values, struct lvs_error *err);
 /* `n_series` random systems of one seed, 100 points over 0–200 by default; system i depends on (seed, i) only.

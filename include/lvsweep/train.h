@@ -6,8 +6,6 @@
 
 /* learning_rate of 0-based step k of n: PyTorch's and transformers' formulas, named in schedule.c. */
 double schedule_learning_rate(const struct settings *settings, int32_t step, int32_t n_steps);
-/* Warm-up steps of a schedule: the smaller of percent and steps. */
-int32_t schedule_warmup_steps(const struct settings *settings, int32_t n_steps);
 /* Window numbers of all steps: epochs of a seeded permutation (or file order), cut into batches; epochs run on into one
  * another. order [n_steps · batch]. */
 void batch_order(const struct settings *settings, int32_t n_windows, int32_t n_steps, int32_t *order);

@@ -53,6 +53,6 @@ double kmeans(const double *table, int32_t n_rows, int32_t n_columns, int32_t k,
 
 /* ---- tokenizer.c ---- */
 
-/* tokenizer_read on bytes already in memory; `path` is for messages. */
+/* tokenizer_read on bytes already in memory; `path` is for messages. Not static for its fuzz target. */
 enum lvs_status tokenizer_parse(const char *path, const char *bytes, size_t length, bool text_only, int32_t hint_pad,
                                 struct tokenizer *out, struct lvs_error *err);

@@ -35,7 +35,7 @@ struct forecast_plan {
     int32_t token_limit; /* new tokens at most */
     double *observed;    /* [horizon][n_channel] scaled truth, NaN where not compared; owned */
 };
-/* LVS_USAGE when history and horizon leave nothing to forecast. */
+/* One plan, for forecast_plans_make and tests. LVS_USAGE when history and horizon leave nothing to forecast. */
 enum lvs_status forecast_plan_make(const struct forecast_task *task, int32_t row, struct forecast_plan *out,
                                    struct lvs_error *err);
 void forecast_plan_free(struct forecast_plan *plan);

@@ -147,7 +147,7 @@ void layout_set(struct layout_row *row, int32_t column, const char *format, ...)
 /* Appends the rows, columns left-aligned two spaces apart, lines cut to `width` columns (0 = not). */
 void layout_write(const struct layout *layout, int32_t width, struct strbuf *out);
 void layout_free(struct layout *layout);
-/* Columns that UTF-8 text takes: one a code point. */
+/* Columns that UTF-8 text takes: one a code point. Not static for the test of layouts. */
 int32_t text_columns(const char *text);
 /* Appends at most `width` columns of a line, the last one "…" when it was longer; 0 = all. */
 void text_add_cut(struct strbuf *out, const char *text, int32_t width);

@@ -3,7 +3,7 @@
 #include <assert.h>
 #include <math.h>
 
-#include "lvsweep/train.h"
+#include "train_internal.h"
 
 int32_t schedule_warmup_steps(const struct settings *settings, int32_t n_steps) {
     double steps = INFINITY;

@@ -59,6 +59,11 @@ enum lvs_status tables_allocate(const struct compute *compute, const struct trai
                                 struct trainer_tables *tables, struct lvs_error *err);
 void tables_release(const struct compute *compute, struct trainer_tables *tables);
 
+/* ---- schedule.c ---- */
+
+/* Warm-up steps of a schedule: the smaller of percent and steps. Not static for its test. */
+int32_t schedule_warmup_steps(const struct settings *settings, int32_t n_steps);
+
 /* ---- trainer_rows.c ---- */
 
 /* Trial k's whole adapter on the device: its LoRA matrices and the head's kept rows from what is trained, and back.

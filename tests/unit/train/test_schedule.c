@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "lvsweep/train.h"
+#include "train_internal.h"
 
 static struct settings make_settings(int32_t schedule, double warmup_steps) {
     return (struct settings){
