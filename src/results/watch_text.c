@@ -117,13 +117,17 @@ static void head_lines(struct page *page, const struct watch *watch, double now)
     strbuf_add(&text, "best     ");
     add_best(watch, &text);
     page_line(page, text.text);
-    strbuf_clear(&text);
-    strbuf_add(&text, "ETA      ");
-    add_eta(watch, now, &text);
-    if (watch->results.state == SWEEP_STATE_RUNNING) page_line(page, text.text);
-    strbuf_clear(&text);
-    strbuf_printf(&text, "journal  damaged at line %lld, which is left out", (long long)watch->damaged_line);
-    if (watch->damaged_line) page_line(page, text.text);
+    if (watch->results.state == SWEEP_STATE_RUNNING) {
+        strbuf_clear(&text);
+        strbuf_add(&text, "ETA      ");
+        add_eta(watch, now, &text);
+        page_line(page, text.text);
+    }
+    if (watch->damaged_line) {
+        strbuf_clear(&text);
+        strbuf_printf(&text, "journal  damaged at line %lld, which is left out", (long long)watch->damaged_line);
+        page_line(page, text.text);
+    }
     strbuf_free(&text);
 }
 
