@@ -54,8 +54,10 @@ void forecast_extent(const struct settings *settings, int32_t n_time, int32_t *h
  * in the ledger is priced with it. */
 int32_t forecast_token_cap(const struct settings *settings, const struct text_format *format, int32_t horizon);
 
-/* LVS_USAGE in words when the task's longest prompt and its most new tokens are more than `max_position`. */
-enum lvs_status forecast_check_room(const struct forecast_task *task, int32_t max_position, struct lvs_error *err);
+/* LVS_USAGE in words when the longest prompt and the most new tokens of n_chosen of the task's rows are more than
+ * `max_position`, whichever rows these are. Of fewer than all rows LVS_OK says that there may be room. */
+enum lvs_status forecast_check_room(const struct forecast_task *task, int32_t n_chosen, int32_t max_position,
+                                    struct lvs_error *err);
 
 /* Forecasts and truth, in scaled space. NaN where a value could not be read. */
 struct forecast_set {
@@ -89,3 +91,5 @@ double r_squared(const double *observed, const double *predicted, int32_t count)
 /* Rows that `series` chooses from rows[n]: first n, worst by score, random by seed; ascending, no duplicates. */
 int32_t series_choice_apply(const struct series_choice *choice, const int32_t *rows, int32_t n, const double *score,
                             uint64_t seed, int32_t *out);
+/* How many of n rows `choice` takes at the least, before scores are known: its worst may be its first. */
+int32_t series_choice_least(const struct series_choice *choice, int32_t n);

@@ -187,6 +187,17 @@ void forecast_plans_free(struct forecast_plan *plans, int32_t count) {
     free(plans);
 }
 
+/* ---- room ---- */
+
+static enum lvs_status check_positions(size_t prompt, size_t token_limit, int32_t max_position, struct lvs_error *err) {
+    size_t all = prompt + token_limit;
+    if (all <= (size_t)max_position) return LVS_OK;
+    return lvs_fail(err, LVS_USAGE,
+                    "a forecast needs up to %zu tokens (%zu of history, %zu new), the model knows %d positions; a "
+                    "shorter [evaluate] history or horizon, or fewer decimals, fits",
+                    all, prompt, token_limit, max_position);
+}
+
 enum lvs_status forecast_plans_capacity(const struct forecast_plan *plans, int32_t count, int32_t max_position,
                                         int32_t *capacity, int32_t *token_limit, struct lvs_error *err) {
     size_t prompt = 0;
@@ -195,21 +206,57 @@ enum lvs_status forecast_plans_capacity(const struct forecast_plan *plans, int32
         if (plans[i].prompt > prompt) prompt = plans[i].prompt;
         if (plans[i].token_limit > *token_limit) *token_limit = plans[i].token_limit;
     }
-    size_t all = prompt + (size_t)*token_limit;
-    if (all > (size_t)max_position)
-        return lvs_fail(err, LVS_USAGE,
-                        "a forecast needs up to %zu tokens (%zu of history, %d new), the model knows %d positions; a "
-                        "shorter [evaluate] history or horizon, or fewer decimals, fits",
-                        all, prompt, *token_limit, max_position);
-    *capacity = (int32_t)all;
+    LVS_TRY(check_positions(prompt, (size_t)*token_limit, max_position, err));
+    *capacity = (int32_t)(prompt + (size_t)*token_limit);
     return LVS_OK;
 }
 
-enum lvs_status forecast_check_room(const struct forecast_task *task, int32_t max_position, struct lvs_error *err) {
-    struct forecast_plan *plans;
-    int32_t capacity, token_limit;
-    LVS_TRY(forecast_plans_make(task, &plans, err));
-    enum lvs_status status = forecast_plans_capacity(plans, task->n_rows, max_position, &capacity, &token_limit, err);
-    forecast_plans_free(plans, task->n_rows);
+/* What the rows that can be forecast need, each list ascending. */
+struct row_needs {
+    size_t *prompt, *token_limit; /* [n] */
+    int32_t n;
+};
+
+static int ascending(const void *left, const void *right) {
+    const size_t a = *(const size_t *)left, b = *(const size_t *)right;
+    return (a > b) - (a < b);
+}
+
+/* Returns why the first of the other rows cannot be forecast. */
+static enum lvs_status row_needs_make(const struct forecast_task *task, struct row_needs *out, struct lvs_error *err) {
+    const size_t bytes = ((size_t)task->n_rows + 1) * sizeof(size_t);
+    enum lvs_status refused = LVS_OK;
+    *out = (struct row_needs){.prompt = lvs_malloc(bytes), .token_limit = lvs_malloc(bytes)};
+    for (int32_t i = 0; i < task->n_rows; i++) {
+        struct forecast_plan plan;
+        enum lvs_status status = forecast_plan_make(task, task->rows[i], &plan, refused == LVS_OK ? err : NULL);
+        if (refused == LVS_OK) refused = status;
+        if (status != LVS_OK) continue;
+        out->prompt[out->n] = plan.prompt;
+        out->token_limit[out->n++] = (size_t)plan.token_limit;
+        forecast_plan_free(&plan);
+    }
+    qsort(out->prompt, (size_t)out->n, sizeof *out->prompt, ascending);
+    qsort(out->token_limit, (size_t)out->n, sizeof *out->token_limit, ascending);
+    return refused;
+}
+
+/* The longest prompt of any n rows is no shorter than the n-th shortest of all; so are their new tokens. A refusal
+ * tells what all rows need: with that much room every choice fits. */
+static enum lvs_status row_needs_check(const struct row_needs *needs, int32_t n_chosen, int32_t max_position,
+                                       struct lvs_error *err) {
+    if (n_chosen < 1) return LVS_OK;
+    size_t least = needs->prompt[n_chosen - 1] + needs->token_limit[n_chosen - 1];
+    if (least <= (size_t)max_position) return LVS_OK;
+    return check_positions(needs->prompt[needs->n - 1], needs->token_limit[needs->n - 1], max_position, err);
+}
+
+enum lvs_status forecast_check_room(const struct forecast_task *task, int32_t n_chosen, int32_t max_position,
+                                    struct lvs_error *err) {
+    struct row_needs needs;
+    enum lvs_status status = row_needs_make(task, &needs, err);
+    if (n_chosen <= needs.n) status = row_needs_check(&needs, n_chosen, max_position, err);
+    free(needs.prompt);
+    free(needs.token_limit);
     return status;
 }

@@ -49,6 +49,11 @@ static int ascending(const void *left, const void *right) {
     return (a > b) - (a < b);
 }
 
+int32_t series_choice_least(const struct series_choice *choice, int32_t n) {
+    int64_t least = (choice->worst > choice->first ? choice->worst : choice->first) + (int64_t)choice->random;
+    return least <= 0 || least > n ? n : (int32_t)least;
+}
+
 int32_t series_choice_apply(const struct series_choice *choice, const int32_t *rows, int32_t n, const double *score,
                             uint64_t seed, int32_t *out) {
     bool all = choice->first <= 0 && choice->worst <= 0 && choice->random <= 0;

@@ -8,11 +8,11 @@ struct token_lengths {
     int64_t *tokens[SPLIT_COUNT]; /* [split.n[part]], owned by the facts */
 };
 
-/* What decides how many positions forecasts take. */
+/* What decides how many positions forecasts take: at least n_chosen of `series` are forecast. */
 struct forecast_question {
     struct amount history, horizon;
     struct series_choice series;
-    int32_t decimals, part;
+    int32_t decimals, part, n_chosen;
 };
 
 struct sweep_facts {

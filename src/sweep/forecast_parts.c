@@ -33,19 +33,6 @@ enum lvs_status forecast_parts_make(const struct material *material, const struc
 
 /* ---- room ---- */
 
-/* `worst:n` forecasts every series with the sweep's own decimals before it chooses. */
-static struct forecast_question question_of(const struct config *config, const struct settings *settings,
-                                            enum split_part part, const struct series_choice *choice) {
-    struct forecast_question question;
-    memset(&question, 0, sizeof question);
-    question.history = settings->history;
-    question.horizon = settings->horizon;
-    question.decimals = choice->worst > 0 ? config->defaults.decimals : settings->decimals;
-    question.part = part;
-    if (choice->worst <= 0) question.series = *choice;
-    return question;
-}
-
 static enum lvs_status question_check(const struct sweep_facts *facts, const struct settings *settings,
                                       const struct forecast_question *question, struct lvs_error *err) {
     struct settings asked = *settings;
@@ -53,22 +40,43 @@ static enum lvs_status question_check(const struct sweep_facts *facts, const str
     asked.decimals = question->decimals;
     LVS_TRY(forecast_parts_make(&facts->material, &asked, (enum split_part)question->part, &question->series, NULL,
                                 &parts, err));
-    enum lvs_status status = forecast_check_room(&parts.task, facts->model.max_position, err);
+    enum lvs_status status = forecast_check_room(&parts.task, question->n_chosen, facts->model.max_position, err);
     forecast_parts_free(&parts);
     return status;
 }
 
 /* Most points of a grid ask the same: what was answered with yes is kept. */
+static enum lvs_status question_ask(struct sweep_facts *facts, const struct settings *settings,
+                                    const struct forecast_question *question, struct lvs_error *err) {
+    for (int32_t i = 0; i < facts->n_fitting; i++)
+        if (memcmp(&facts->fitting[i], question, sizeof *question) == 0) return LVS_OK;
+    LVS_TRY(question_check(facts, settings, question, err));
+    facts->fitting = lvs_realloc(facts->fitting, (size_t)(facts->n_fitting + 1) * sizeof *facts->fitting);
+    facts->fitting[facts->n_fitting++] = *question;
+    return LVS_OK;
+}
+
+/* `worst:n` forecasts every series with the sweep's own decimals before it chooses; then so many with the trial's, of
+ * which is only known that they are among all. */
 static enum lvs_status forecast_check(const struct config *config, struct sweep_facts *facts,
                                       const struct settings *settings, enum split_part part,
                                       const struct series_choice *choice, struct lvs_error *err) {
-    struct forecast_question question = question_of(config, settings, part, choice);
-    for (int32_t i = 0; i < facts->n_fitting; i++)
-        if (memcmp(&facts->fitting[i], &question, sizeof question) == 0) return LVS_OK;
-    LVS_TRY(question_check(facts, settings, &question, err));
-    facts->fitting = lvs_realloc(facts->fitting, (size_t)(facts->n_fitting + 1) * sizeof *facts->fitting);
-    facts->fitting[facts->n_fitting++] = question;
-    return LVS_OK;
+    const int32_t all = facts->material.split.n[part];
+    struct forecast_question question;
+    memset(&question, 0, sizeof question);
+    question.history = settings->history;
+    question.horizon = settings->horizon;
+    question.part = part;
+    if (choice->worst > 0) {
+        question.decimals = config->defaults.decimals;
+        question.n_chosen = all;
+        LVS_TRY(question_ask(facts, settings, &question, err));
+    } else {
+        question.series = *choice;
+    }
+    question.decimals = settings->decimals;
+    question.n_chosen = series_choice_least(choice, all);
+    return question_ask(facts, settings, &question, err);
 }
 
 enum lvs_status facts_check_room(const struct config *config, struct sweep_facts *facts,

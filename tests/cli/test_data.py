@@ -83,13 +83,16 @@ threads = 1
 
     # What the model has too few positions for is found before anything is trained, not after.
     few, many = "evaluate.history=100", "evaluate.history=200"
+    wide = ["stage.search.decimals=2, 6", few]
     periodic = ["evaluate.forecast_on=none", "evaluate.every=2", "evaluate.every_metric=forecast", "sweep.metric=val_loss"]
     for words, code, cause in [([many], 2, "[stage.search]: a forecast needs up to 3"),
                                ([many, "evaluate.series=worst:2"], 2, "the model knows 2048 positions"),
                                ([many, "evaluate.narrow=1/2"], 2, "the model knows 2048 positions"),
                                ([many, *periodic], 2, "the model knows 2048 positions"),
                                ([few, "evaluate.horizon=40"], 2, "the model knows 2048 positions"),
-                               (["stage.search.decimals=2, 6", few], 2, "[stage.search]: a forecast needs up to"),
+                               (wide, 2, "[stage.search]: a forecast needs up to"),
+                               ([*wide, "evaluate.series=worst:2"], 2, "[stage.search]: a forecast needs up to"),
+                               ([*wide, "evaluate.series=worst:2+3", "evaluate.narrow=1/2"], 2, "the model knows 2048"),
                                (["stage.search.context=2049"], 5, "a context of 2049 tokens"),
                                ([few], 0, ""), ([few, "evaluate.series=worst:2"], 0, ""), ([few, *periodic], 0, "")]:
         sets = [part for word in words for part in ("--set", word)]

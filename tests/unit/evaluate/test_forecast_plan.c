@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
@@ -86,6 +87,64 @@ static void a_value_that_cannot_be_written_is_refused(void **state) {
     double kept = fixture.set.values[3];
     fixture.set.values[3] = -1;
     assert_int_equal(forecast_plan_make(&fixture.task, 0, &plan, &err), LVS_INPUT);
+    assert_non_null(strstr(err.text, "series 100"));
+    fixture.set.values[3] = kept;
+}
+
+/* What a forecast of these rows takes. */
+static int32_t positions_of(uint32_t subset) {
+    struct forecast_task task = fixture.task;
+    int32_t rows[FIXTURE_SERIES], capacity, token_limit;
+    struct forecast_plan *plans;
+    task.rows = rows;
+    task.n_rows = 0;
+    for (int32_t i = 0; i < FIXTURE_SERIES; i++)
+        if (subset >> i & 1) rows[task.n_rows++] = fixture.rows[i];
+    assert_int_equal(forecast_plans_make(&task, &plans, NULL), LVS_OK);
+    assert_int_equal(forecast_plans_capacity(plans, task.n_rows, INT32_MAX, &capacity, &token_limit, NULL), LVS_OK);
+    forecast_plans_free(plans, task.n_rows);
+    return capacity;
+}
+
+/* The least that any n of the rows take. */
+static int32_t least_positions(int32_t n) {
+    int32_t least = INT32_MAX;
+    for (uint32_t subset = 1; subset < 1u << FIXTURE_SERIES; subset++)
+        if (__builtin_popcount(subset) == n && positions_of(subset) < least) least = positions_of(subset);
+    return least;
+}
+
+static void a_choice_that_may_fit_is_not_refused(void **state) {
+    (void)state;
+    static const struct {
+        int32_t history_unit;
+        double history;
+        bool exact; /* all rows may generate the same number of tokens: what fits in no choice is refused */
+    } cases[] = {{AMOUNT_PERCENT, 50, true}, {AMOUNT_POINTS, 9, true}, {AMOUNT_TOKENS_PERCENT, 37, false}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        set_amounts(cases[i].history_unit, cases[i].history, AMOUNT_REST, 0);
+        for (int32_t n = 1; n <= FIXTURE_SERIES; n++) {
+            int32_t least = least_positions(n);
+            assert_int_equal(forecast_check_room(&fixture.task, n, least, NULL), LVS_OK);
+            if (cases[i].exact || n == FIXTURE_SERIES)
+                assert_int_equal(forecast_check_room(&fixture.task, n, least - 1, NULL), LVS_USAGE);
+        }
+        assert_true(least_positions(1) < least_positions(FIXTURE_SERIES));
+    }
+}
+
+static void a_refusal_tells_what_every_choice_fits_in(void **state) {
+    (void)state;
+    struct lvs_error err = {0};
+    char words[64];
+    set_amounts(AMOUNT_PERCENT, 50, AMOUNT_REST, 0);
+    snprintf(words, sizeof words, "needs up to %d tokens", least_positions(FIXTURE_SERIES));
+    assert_int_equal(forecast_check_room(&fixture.task, 1, 10, &err), LVS_USAGE);
+    assert_non_null(strstr(err.text, words));
+    double kept = fixture.set.values[3];
+    fixture.set.values[3] = -1; /* series 100 can no longer be written */
+    assert_int_equal(forecast_check_room(&fixture.task, FIXTURE_SERIES - 1, 1000, &err), LVS_OK);
+    assert_int_equal(forecast_check_room(&fixture.task, FIXTURE_SERIES, 1000, &err), LVS_INPUT);
     assert_non_null(strstr(err.text, "series 100"));
     fixture.set.values[3] = kept;
 }
@@ -259,6 +318,8 @@ int main(void) {
         cmocka_unit_test(extents),
         cmocka_unit_test(refusals_name_the_series),
         cmocka_unit_test(a_value_that_cannot_be_written_is_refused),
+        cmocka_unit_test(a_choice_that_may_fit_is_not_refused),
+        cmocka_unit_test(a_refusal_tells_what_every_choice_fits_in),
         cmocka_unit_test(halves_are_whole_points),
         cmocka_unit_test(every_cut_reads_the_truth_back),
         cmocka_unit_test(set_is_as_long_as_its_longest),

@@ -65,6 +65,23 @@ static void random_comes_on_top(void **state) {
     assert_true(differing > 5);
 }
 
+/* Against the choice itself, with each row in turn the worst and those after it the next. */
+static void least_over_all_scores(void **state) {
+    (void)state;
+    for (int32_t k = 0; k < 10 * 10 * 10; k++) {
+        const struct series_choice choice = {.first = k % 10, .worst = k / 10 % 10, .random = k / 100};
+        int32_t least = N, chosen[N];
+        for (int worst = 0; worst < N; worst++) {
+            double scores[N];
+            for (int i = 0; i < N; i++)
+                scores[(worst + i) % N] = N - i;
+            int32_t n = series_choice_apply(&choice, rows, N, scores, 1, chosen);
+            if (n < least) least = n;
+        }
+        assert_int_equal(series_choice_least(&choice, N), least);
+    }
+}
+
 static void edges(void **state) {
     (void)state;
     int32_t chosen[N];
@@ -76,11 +93,9 @@ static void edges(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_when_nothing_is_said),
-        cmocka_unit_test(first_of_the_split),
-        cmocka_unit_test(worst_by_score),
-        cmocka_unit_test(random_comes_on_top),
-        cmocka_unit_test(edges),
+        cmocka_unit_test(all_when_nothing_is_said), cmocka_unit_test(first_of_the_split),
+        cmocka_unit_test(worst_by_score),           cmocka_unit_test(random_comes_on_top),
+        cmocka_unit_test(least_over_all_scores),    cmocka_unit_test(edges),
     };
     return cmocka_run_group_tests_name("evaluate/series_choice", tests, NULL, NULL);
 }
