@@ -16,6 +16,11 @@ enum lvs_status file_write_whole(const char *path, const void *bytes, size_t len
 enum lvs_status file_publish(const char *temporary, const char *path, struct lvs_error *err);
 /* mkdir -p */
 enum lvs_status file_make_folder(const char *path, struct lvs_error *err);
+/* Removes a folder of files. Folders in it and names that begin with a dot stay, and the folder with them; nothing is
+ * said of that. */
+void file_remove_folder(const char *path);
+/* LVS_OUTPUT in words when there is anything at `path` already, a link to nowhere too. */
+enum lvs_status file_check_free(const char *path, struct lvs_error *err);
 bool file_exists(const char *path);
 bool file_is_folder(const char *path);
 /* "folder/name" into out; LVS_USAGE when it does not fit LVS_PATH_MAX. */

@@ -1,6 +1,7 @@
 /* Whole reads and all-or-nothing writes. */
 #include "lvsweep/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -107,6 +108,24 @@ enum lvs_status file_make_folder(const char *path, struct lvs_error *err) {
         if (path[i] == '\0') break;
     }
     if (!file_is_folder(path)) return lvs_fail(err, LVS_OUTPUT, "%s: exists and is not a folder", path);
+    return LVS_OK;
+}
+
+void file_remove_folder(const char *path) {
+    DIR *folder = opendir(path);
+    if (!folder) return;
+    for (struct dirent *entry; (entry = readdir(folder));) {
+        char file[LVS_PATH_MAX];
+        if (entry->d_name[0] != '.' && file_join(file, path, entry->d_name, NULL) == LVS_OK) unlink(file);
+    }
+    closedir(folder);
+    rmdir(path);
+}
+
+enum lvs_status file_check_free(const char *path, struct lvs_error *err) {
+    struct stat info;
+    if (lstat(path, &info) == 0)
+        return lvs_fail(err, LVS_OUTPUT, "%s: exists already; give a new folder, or remove it first", path);
     return LVS_OK;
 }
 

@@ -1,7 +1,6 @@
 /* Do all ranks share this folder? Network file systems show new files late, so everyone waits a while for what should
  * be there; what then is not, is not shared. The meeting also carries each rank's facts to rank 0.
  * Invariant: every rank makes the same collective calls, whatever failed. */
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,18 +17,6 @@
 
 static void pause_briefly(void) {
     nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
-}
-
-static void remove_meeting(const char *path) {
-    DIR *folder = opendir(path);
-    if (!folder) return;
-    for (struct dirent *entry; (entry = readdir(folder));) {
-        char file[LVS_PATH_MAX];
-        struct lvs_error ignored;
-        if (entry->d_name[0] != '.' && file_join(file, path, entry->d_name, &ignored) == LVS_OK) unlink(file);
-    }
-    closedir(folder);
-    rmdir(path);
 }
 
 static enum lvs_status write_json(const char *folder, const char *name, const json_t *json, struct lvs_error *err) {
@@ -75,7 +62,7 @@ static void make_number(char out[LVS_HASH_TEXT]) {
 
 /* Rank 0's part before the others look. */
 static enum lvs_status open_meeting(const char *path, char number[LVS_HASH_TEXT], struct lvs_error *err) {
-    remove_meeting(path);
+    file_remove_folder(path);
     if (mkdir(path, 0777) != 0 && errno != EEXIST)
         return lvs_fail(err, LVS_OUTPUT, "%s: cannot make a folder there: %s", path, strerror(errno));
     make_number(number);
@@ -120,7 +107,7 @@ enum lvs_status doctor_meet(const char *folder, json_t *facts, json_t **out, str
     if (held) answer(path, facts);
     protocol_same_text("answered");
     if (held && leads) *out = collect(path, number);
-    if (leads) remove_meeting(path);
+    if (leads) file_remove_folder(path);
     return status;
 }
 
@@ -133,7 +120,7 @@ enum lvs_status doctor_write_together(const char *folder, struct lvs_error *err)
     if (leads && mkdir(path, 0777) != 0 && errno != EEXIST)
         lvs_fail(err, LVS_OUTPUT, "%s: cannot make a folder there: %s", path, strerror(errno));
     enum lvs_status status = protocol_publish(leads ? &empty : NULL, err);
-    if (leads) remove_meeting(path);
+    if (leads) file_remove_folder(path);
     results_free(&empty);
     return status;
 }

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lvsweep/log.h"
@@ -60,27 +59,6 @@ static enum lvs_status verification_end(const struct verification *verification,
     return LVS_OK;
 }
 
-/* ---- folders ---- */
-
-static void remove_folder(const char *path) {
-    DIR *folder = opendir(path);
-    if (!folder) return;
-    for (struct dirent *entry; (entry = readdir(folder));) {
-        char file[LVS_PATH_MAX];
-        struct lvs_error ignored;
-        if (entry->d_name[0] != '.' && file_join(file, path, entry->d_name, &ignored) == LVS_OK) unlink(file);
-    }
-    closedir(folder);
-    rmdir(path);
-}
-
-static enum lvs_status check_free(const char *output, struct lvs_error *err) {
-    struct stat info;
-    if (lstat(output, &info) == 0)
-        return lvs_fail(err, LVS_OUTPUT, "%s: exists already; give a new folder, or remove it first", output);
-    return LVS_OK;
-}
-
 /* ---- the adapter as it is ---- */
 
 static enum lvs_status verify_copy(const struct adapter_source *source, const char *output, struct lvs_error *err) {
@@ -112,7 +90,7 @@ enum lvs_status export_adapter(const struct adapter_source *source, const char *
     printf("%s: the adapter of %s\n", output, folder);
     enum lvs_status status = verify_copy(source, output, &why);
     if (status == LVS_BUG) {
-        remove_folder(output);
+        file_remove_folder(output);
         *err = why;
         return status;
     }
@@ -368,13 +346,13 @@ static enum lvs_status build(struct opened_adapter *adapter, const char *aside, 
 
 enum lvs_status export_merged(const struct adapter_source *source, const char *output, struct lvs_error *err) {
     char aside[LVS_PATH_MAX];
-    LVS_TRY(check_free(output, err));
+    LVS_TRY(file_check_free(output, err));
     if (snprintf(aside, sizeof aside, "%s.tmp.%ld", output, (long)getpid()) >= (int)sizeof aside)
         return lvs_fail(err, LVS_USAGE, "%s: path too long", output);
     struct opened_adapter *adapter = lvs_calloc(1, sizeof *adapter);
     enum lvs_status status = adapter_open(source, adapter, err);
     if (status == LVS_OK) status = build(adapter, aside, output, err);
-    if (status != LVS_OK) remove_folder(aside);
+    if (status != LVS_OK) file_remove_folder(aside);
     adapter_close(adapter);
     free(adapter);
     return status;

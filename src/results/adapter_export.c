@@ -278,29 +278,15 @@ static enum lvs_status copy_files(const char *from, const char *to, struct lvs_e
     return status;
 }
 
-static void remove_folder(const char *path) {
-    DIR *folder = opendir(path);
-    if (!folder) return;
-    for (struct dirent *entry; (entry = readdir(folder));) {
-        char file[LVS_PATH_MAX];
-        struct lvs_error ignored;
-        if (entry->d_name[0] != '.' && file_join(file, path, entry->d_name, &ignored) == LVS_OK) unlink(file);
-    }
-    closedir(folder);
-    rmdir(path);
-}
-
 enum lvs_status adapter_export(const char *from, const char *to, struct lvs_error *err) {
     char aside[LVS_PATH_MAX];
-    struct stat info;
-    if (lstat(to, &info) == 0)
-        return lvs_fail(err, LVS_OUTPUT, "%s: exists already; give a new folder, or remove it first", to);
+    LVS_TRY(file_check_free(to, err));
     if (snprintf(aside, sizeof aside, "%s.tmp.%ld", to, (long)getpid()) >= (int)sizeof aside)
         return lvs_fail(err, LVS_USAGE, "%s: path too long", to);
     LVS_TRY(file_make_folder(aside, err));
     enum lvs_status status = copy_files(from, aside, err);
     if (status == LVS_OK && rename(aside, to) != 0)
         status = lvs_fail(err, LVS_OUTPUT, "%s: cannot create: %s", to, strerror(errno));
-    if (status != LVS_OK) remove_folder(aside);
+    if (status != LVS_OK) file_remove_folder(aside);
     return status;
 }
