@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cli_internal.h"
+#include "lvsweep/clock.h"
 #include "lvsweep/watch.h"
 
 #define LOOK_SECONDS 1
@@ -21,12 +22,6 @@ struct watcher {
     struct timespec seen; /* change time and size of the journal at the last reading */
     off_t size;
 };
-
-static double now_seconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 /* Whether the journal differs from the last time. */
 static bool has_changed(struct watcher *watcher) {
@@ -54,7 +49,7 @@ static void draw(struct watcher *watcher, const struct watch *watch, struct strb
     int32_t width, height;
     strbuf_init(&table);
     terminal_size(&width, &height);
-    watch_write_table(watch, now_seconds(), width, height, &table);
+    watch_write_table(watch, clock_now(), width, height, &table);
     strbuf_add(out, watcher->has_drawn ? "\033[H" : "\033[2J\033[H");
     for (const char *at = table.text; *at;) {
         size_t length = strcspn(at, "\n");
@@ -70,7 +65,7 @@ static void draw(struct watcher *watcher, const struct watch *watch, struct strb
 static void show(struct watcher *watcher, const struct watch *before, const struct watch *watch, bool changed) {
     struct strbuf out;
     strbuf_init(&out);
-    double now = now_seconds();
+    double now = clock_now();
     if (watcher->json) {
         if (changed) watch_write_json(watch, now, &out);
     } else if (watcher->once) {

@@ -9,10 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "lvsweep/clock.h"
 #include "lvsweep/fault.h"
 #include "lvsweep/log.h"
 
@@ -276,12 +276,6 @@ enum lvs_status journal_open(const char *path, journal_visitor apply, void *cont
     strbuf_free(&journal->queue);
     free(journal);
     return status;
-}
-
-static double clock_now(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
 enum lvs_status journal_append(struct journal *journal, struct journal_event *event, struct lvs_error *err) {

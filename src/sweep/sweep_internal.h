@@ -2,6 +2,7 @@
 #pragma once
 #include <sys/types.h>
 
+#include "lvsweep/clock.h"
 #include "lvsweep/sweep.h"
 
 /* ---- messages: one numbering for MPI tags and for the trainer's socket ---- */
@@ -115,7 +116,6 @@ struct backoff {
     int32_t quiet;
 };
 void backoff_wait(struct backoff *backoff, bool had_something);
-double clock_now(void); /* seconds since 1970 UTC */
 
 /* ---- lock: one sweep an output folder ---- */
 struct sweep_lock {

@@ -4,12 +4,6 @@
 
 #include "sweep_internal.h"
 
-double clock_now(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
 void backoff_wait(struct backoff *backoff, bool had_something) {
     if (had_something) {
         backoff->quiet = 0;
