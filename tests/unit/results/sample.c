@@ -103,6 +103,29 @@ static void apply(struct results *results, struct journal_event *event) {
     }
 }
 
+struct journal_event sample_sweep_event(double flops_cap, struct journal_sweep *sweep) {
+    static const char *const stages[] = {"search", "final"}, *const channels[] = {"prey", "predator"},
+                             *const units[] = {"km\xC2\xB2", ""};
+    *sweep = (struct journal_sweep){.name = "s",
+                                    .metric = "val_loss",
+                                    .convention = "table1",
+                                    .config_given = "[a]\nb = \"c\\d\"\t; é\n",
+                                    .config_effective = "",
+                                    .data_hash = "d",
+                                    .model_hash = "m",
+                                    .command = "lvsweep a b",
+                                    .flops_cap = flops_cap,
+                                    .n_stages = 2,
+                                    .stage_name = stages,
+                                    .n_channel = 2,
+                                    .channel_name = channels,
+                                    .channel_unit = units,
+                                    .time_unit = "d"};
+    struct journal_event event = journal_event_make(JOURNAL_SWEEP);
+    event.sweep = sweep;
+    return event;
+}
+
 static void apply_sweep(struct results *out) {
     const char *const stages[] = {"search", "final"}, *const channels[] = {"prey", "predator"},
                       *const units[] = {"individuals", "individuals"};

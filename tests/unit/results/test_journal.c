@@ -37,37 +37,13 @@ static void append(struct journal *journal, struct journal_event event) {
     if (journal_append(journal, &event, &err) != LVS_OK) fail_msg("%s", err.text);
 }
 
-static const char *const stages[] = {"search", "final"}, *const channels[] = {"prey", "predator"},
-                         *const units[] = {"km\xC2\xB2", ""};
-
-static struct journal_event sweep_event(struct journal_sweep *sweep) {
-    *sweep = (struct journal_sweep){.name = "s",
-                                    .metric = "val_loss",
-                                    .convention = "table1",
-                                    .config_given = "[a]\nb = \"c\\d\"\t; é\n",
-                                    .config_effective = "",
-                                    .data_hash = "d",
-                                    .model_hash = "m",
-                                    .command = "lvsweep a b",
-                                    .flops_cap = 1e17,
-                                    .n_stages = 2,
-                                    .stage_name = stages,
-                                    .n_channel = 2,
-                                    .channel_name = channels,
-                                    .channel_unit = units,
-                                    .time_unit = "d"};
-    struct journal_event event = journal_event_make(JOURNAL_SWEEP);
-    event.sweep = sweep;
-    return event;
-}
-
 /* A sweep, `n` trials with admission, record and settlement. */
 static void write_journal(int32_t n) {
     struct lvs_error err = {0};
     struct journal *journal;
     struct journal_sweep sweep;
     assert_int_equal(journal_open(path, NULL, NULL, &journal, &err), LVS_OK);
-    append(journal, sweep_event(&sweep));
+    append(journal, sample_sweep_event(1e17, &sweep));
     for (int32_t i = 0; i < n; i++) {
         struct trial trial;
         struct record record;
@@ -170,7 +146,8 @@ static void every_kind_comes_back(void **state) {
     baseline.val.mae[1] = 1.0 / 3;
     assert_int_equal(journal_open(path, NULL, NULL, &journal, &err), LVS_OK);
     for (int kind = 0; kind < JOURNAL_KIND_COUNT; kind++) {
-        struct journal_event event = kind == JOURNAL_SWEEP ? sweep_event(&sweep) : journal_event_make(kind);
+        struct journal_event event =
+            kind == JOURNAL_SWEEP ? sample_sweep_event(1e17, &sweep) : journal_event_make(kind);
         event.index = 7;
         event.stage = 1;
         event.worker = 2;

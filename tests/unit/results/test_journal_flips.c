@@ -12,8 +12,6 @@
 
 static char folder[LVS_PATH_MAX], path[LVS_PATH_MAX];
 
-static const char *const stages[] = {"search", "final"}, *const channels[] = {"prey"}, *const units[] = {"km²"};
-
 /* One line of each kind. */
 static void write_every_kind(void) {
     struct lvs_error err = {0};
@@ -21,34 +19,20 @@ static void write_every_kind(void) {
     struct trial trial;
     struct record record;
     struct baseline baseline;
-    struct journal_sweep sweep = {.name = "s",
-                                  .metric = "val_loss",
-                                  .convention = "table1",
-                                  .config_given = "[a]\nb = c\n",
-                                  .config_effective = "",
-                                  .data_hash = "d",
-                                  .model_hash = "m",
-                                  .command = "lvsweep a.ini",
-                                  .flops_cap = 1e17,
-                                  .n_stages = 2,
-                                  .stage_name = stages,
-                                  .n_channel = 1,
-                                  .channel_name = channels,
-                                  .channel_unit = units,
-                                  .time_unit = "d"};
+    struct journal_sweep sweep;
     sample_trial(0, 0, &trial);
     sample_record(&trial, &record);
     baseline_init(&baseline, BASELINE_MEAN);
     baseline.val.mae[0] = 1.0 / 3;
     assert_int_equal(journal_open(path, NULL, NULL, &journal, &err), LVS_OK);
     for (int kind = 0; kind < JOURNAL_KIND_COUNT; kind++) {
-        struct journal_event event = journal_event_make((enum journal_kind)kind);
+        struct journal_event event =
+            kind == JOURNAL_SWEEP ? sample_sweep_event(1e17, &sweep) : journal_event_make((enum journal_kind)kind);
         event.index = event.stage = 0;
         event.worker = event.attempt = event.step = event.status = 1;
         event.flops = event.lost = 12345;
         event.value = 0.5;
         event.host = event.device = event.name = event.text = "täxt";
-        event.sweep = &sweep;
         event.trial = &trial;
         event.record = &record;
         event.baseline = &baseline;

@@ -10,30 +10,6 @@
 
 #include "lvsweep/rng.h"
 
-static const char *const stages[] = {"search", "final"}, *const channels[] = {"prey", "predator"},
-                         *const units[] = {"km\xC2\xB2", ""};
-
-static struct journal_event sweep_event(struct journal_sweep *sweep) {
-    *sweep = (struct journal_sweep){.name = "s",
-                                    .metric = "val_loss",
-                                    .convention = "table1",
-                                    .config_given = "[a]\nb = \"c\\d\"\t; é\n",
-                                    .config_effective = "",
-                                    .data_hash = "d",
-                                    .model_hash = "m",
-                                    .command = "lvsweep a b",
-                                    .flops_cap = 1e12,
-                                    .n_stages = 2,
-                                    .stage_name = stages,
-                                    .n_channel = 2,
-                                    .channel_name = channels,
-                                    .channel_unit = units,
-                                    .time_unit = "d"};
-    struct journal_event event = journal_event_make(JOURNAL_SWEEP);
-    event.sweep = sweep;
-    return event;
-}
-
 static enum lvs_status apply(struct results *results, struct journal_event event) {
     struct lvs_error err = {0};
     event.time = 1;
@@ -106,7 +82,7 @@ static void a_new_run_ends_reservations(void **state) {
     assert_int_equal(results.rows[1].record.status, TRIAL_RUNNING);
     __int128 spent = results.ledger.spent;
     assert_true(results.ledger.reserved == 1000);
-    assert_int_equal(apply(&results, sweep_event(&sweep)), LVS_OK);
+    assert_int_equal(apply(&results, sample_sweep_event(1e12, &sweep)), LVS_OK);
     assert_true(results.ledger.reserved == 0 && results.ledger.spent == spent);
     assert_int_equal(results.rows[1].record.status, TRIAL_INTERRUPTED);
     assert_int_equal(results.rows[1].reserved, 0);
@@ -163,7 +139,7 @@ static void stages_are_followed_by_name(void **state) {
     struct results results;
     struct journal_sweep sweep;
     sample_results(&results, "out", 3);
-    struct journal_event event = sweep_event(&sweep);
+    struct journal_event event = sample_sweep_event(1e12, &sweep);
     sweep.stage_name = changed;
     sweep.n_stages = 3;
     assert_int_equal(apply(&results, event), LVS_OK);
@@ -192,7 +168,7 @@ static void the_ledger_is_the_sum_of_the_rows(void **state) {
         struct result_row *row = &results.rows[index];
         int64_t flops = rng_below(&rng, 100000000);
         if (rng_below(&rng, 500) == 0)
-            assert_int_equal(apply(&results, sweep_event(&sweep)), LVS_OK);
+            assert_int_equal(apply(&results, sample_sweep_event(1e12, &sweep)), LVS_OK);
         else if (row->reserved)
             assert_int_equal(apply(&results, of_trial(JOURNAL_SETTLE, index, flops % (row->reserved + 1))), LVS_OK);
         else if (flops <= ledger_left(&results.ledger))
