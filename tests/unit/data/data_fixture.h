@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "lvsweep/series.h"
+#include "unit/own_folder.h"
 
 #define COUNT_OF(array) ((int32_t)(sizeof(array) / sizeof((array)[0])))
 
@@ -72,25 +73,24 @@ static inline struct series_set fixture_set(int32_t n_series, int32_t n_time, in
 }
 
 /* A folder of this test program's own; removed by fixture_remove_folder. */
-static char fixture_folder[64];
+static char fixture_folder[LVS_PATH_MAX];
 
 static inline int fixture_make_folder(void **state) {
     (void)state;
-    strcpy(fixture_folder, "/tmp/lvs_data_XXXXXX");
-    return mkdtemp(fixture_folder) ? 0 : -1;
+    own_folder_make(fixture_folder);
+    return 0;
 }
 
 static inline int fixture_remove_folder(void **state) {
     (void)state;
-    char command[96];
-    snprintf(command, sizeof command, "rm -rf %s", fixture_folder);
-    return system(command);
+    own_folder_remove(fixture_folder);
+    return 0;
 }
 
 /* "FOLDER/name"; a static buffer each. */
 static inline const char *fixture_path(const char *name) {
     static char path[LVS_PATH_MAX];
-    snprintf(path, sizeof path, "%s/%s", fixture_folder, name);
+    assert_ok(file_join(path, fixture_folder, name, &fixture_error));
     return path;
 }
 

@@ -6,13 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 #include <jansson.h>
 
 #include "lvsweep/watch.h"
 #include "report_fixture.h"
+#include "unit/own_folder.h"
 
 static char folder[LVS_PATH_MAX];
 
@@ -301,15 +301,14 @@ static void test_json(void **state) {
 
 static int make_folder(void **state) {
     (void)state;
-    snprintf(folder, sizeof folder, "%s/lvsweep-watch-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-    return mkdtemp(folder) ? 0 : -1;
+    own_folder_make(folder);
+    return 0;
 }
 
 static int remove_folder(void **state) {
     (void)state;
-    char command[LVS_PATH_MAX + 16];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
+    own_folder_remove(folder);
+    return 0;
 }
 
 int main(void) {

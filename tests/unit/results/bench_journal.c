@@ -1,6 +1,7 @@
 /* Not a test: writes a journal of about N lines (default a million; five a trial, as a sweep does) and times writing
  * and replaying it. bench_journal [N] */
 #include "sample.h"
+#include "unit/own_folder.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,7 +63,7 @@ int main(int argc, char **argv) {
     struct results results = {0};
     struct lvs_error err = {0};
     int32_t lines = argc > 1 ? atoi(argv[1]) : 1000000;
-    sample_folder(folder);
+    own_folder_make(folder);
     double start = seconds(CLOCK_MONOTONIC);
     enum lvs_status status = write_journal(folder, lines, &err);
     double written = seconds(CLOCK_MONOTONIC), cpu = seconds(CLOCK_PROCESS_CPUTIME_ID);
@@ -74,6 +75,6 @@ int main(int argc, char **argv) {
     else
         fprintf(stderr, "%s\n", err.text);
     results_free(&results);
-    sample_remove(folder);
+    own_folder_remove(folder);
     return status != LVS_OK;
 }

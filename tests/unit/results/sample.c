@@ -266,15 +266,3 @@ void sample_files(const struct results *results) {
         if (i < 7) sample_parts(folder, i);
     }
 }
-
-void sample_folder(char out[LVS_PATH_MAX]) {
-    const char *base = getenv("TMPDIR");
-    snprintf(out, LVS_PATH_MAX, "%s/lvsweep-results-XXXXXX", base ? base : "/tmp");
-    if (!mkdtemp(out)) abort();
-}
-
-void sample_remove(const char *folder) {
-    char command[LVS_PATH_MAX + 16];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    if (system(command) != 0) fprintf(stderr, "sample: %s is left\n", folder);
-}

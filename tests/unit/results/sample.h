@@ -12,6 +12,3 @@ void sample_results(struct results *out, const char *output, int32_t n_trials);
 /* Curves (every third trial has none) and forecasts of the first trials: other series and points from trial to trial.
  */
 void sample_files(const struct results *results);
-/* A fresh folder; the caller removes it with sample_remove. */
-void sample_folder(char out[LVS_PATH_MAX]);
-void sample_remove(const char *folder);

@@ -1,5 +1,6 @@
 /* lvsweep.json: round trip, refusals; copying an adapter's folder. */
 #include "sample.h"
+#include "unit/own_folder.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -14,13 +15,13 @@ static char folder[LVS_PATH_MAX];
 
 static int set_up(void **state) {
     (void)state;
-    sample_folder(folder);
+    own_folder_make(folder);
     return 0;
 }
 
 static int tear_down(void **state) {
     (void)state;
-    sample_remove(folder);
+    own_folder_remove(folder);
     return 0;
 }
 

@@ -1,5 +1,6 @@
 /* What results.h5 will hold: extents and strides of curves, the union of forecasts, blocks of rows. */
 #include "sample.h"
+#include "unit/own_folder.h"
 #include "results_internal.h"
 
 #include <math.h>
@@ -14,7 +15,7 @@ static struct results results;
 
 static int set_up(void **state) {
     (void)state;
-    sample_folder(folder);
+    own_folder_make(folder);
     sample_results(&results, folder, 9);
     return 0;
 }
@@ -22,7 +23,7 @@ static int set_up(void **state) {
 static int tear_down(void **state) {
     (void)state;
     results_free(&results);
-    sample_remove(folder);
+    own_folder_remove(folder);
     return 0;
 }
 

@@ -1,5 +1,6 @@
 /* The journal: exact round trip of every event, torn tails, damaged middles, failed writes, the reducer's refusals. */
 #include "sample.h"
+#include "unit/own_folder.h"
 #include "results_internal.h"
 
 #include <math.h>
@@ -22,13 +23,13 @@ static char folder[LVS_PATH_MAX], path[LVS_PATH_MAX];
 static int set_up(void **state) {
     (void)state;
     struct lvs_error err;
-    sample_folder(folder);
+    own_folder_make(folder);
     return file_join(path, folder, RESULTS_JOURNAL, &err) != LVS_OK;
 }
 
 static int tear_down(void **state) {
     (void)state;
-    sample_remove(folder);
+    own_folder_remove(folder);
     return 0;
 }
 

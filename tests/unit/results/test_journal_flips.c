@@ -1,6 +1,7 @@
 /* Every byte of a journal that holds every kind of event, changed in turn to several others: the reader gives only
  * events as they were written, up to the damage, and the damaged line is named. */
 #include "sample.h"
+#include "unit/own_folder.h"
 #include "results_internal.h"
 
 #include <setjmp.h>
@@ -119,9 +120,9 @@ int main(void) {
     struct lvs_error err;
     const struct CMUnitTest tests[] = {cmocka_unit_test(no_changed_byte_is_read_as_written)};
     setenv("LVSWEEP_LOG", "error", 1);
-    sample_folder(folder);
+    own_folder_make(folder);
     if (file_join(path, folder, RESULTS_JOURNAL, &err) != LVS_OK) return 1;
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    sample_remove(folder);
+    own_folder_remove(folder);
     return failed;
 }

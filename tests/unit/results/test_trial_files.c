@@ -1,5 +1,6 @@
 /* Files of a trial's folder: round trips; every truncated or changed file is refused. */
 #include "sample.h"
+#include "unit/own_folder.h"
 #include "results_internal.h"
 
 #include <math.h>
@@ -14,13 +15,13 @@ static char folder[LVS_PATH_MAX];
 
 static int set_up(void **state) {
     (void)state;
-    sample_folder(folder);
+    own_folder_make(folder);
     return 0;
 }
 
 static int tear_down(void **state) {
     (void)state;
-    sample_remove(folder);
+    own_folder_remove(folder);
     return 0;
 }
 

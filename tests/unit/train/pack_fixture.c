@@ -1,13 +1,11 @@
 /* Implementation of pack_fixture.h. */
 #include "pack_fixture.h"
 
-#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <cmocka.h>
 
 #include "lvsweep/rng.h"
@@ -179,20 +177,4 @@ struct pack_result pack_train_alone(const struct pack_fixture *fixture, const st
     struct pack_result result = pack_result_read(trainer, 0, trial);
     trainer_destroy(trainer);
     return result;
-}
-
-void pack_folder_make(char out[LVS_PATH_MAX]) {
-    snprintf(out, LVS_PATH_MAX, "lvs-train-XXXXXX");
-    assert_non_null(mkdtemp(out));
-}
-
-void pack_folder_remove(const char *folder) {
-    DIR *entries = opendir(folder);
-    assert_non_null(entries);
-    for (struct dirent *entry; (entry = readdir(entries));) {
-        char path[LVS_PATH_MAX];
-        if (file_join(path, folder, entry->d_name, NULL) == LVS_OK) unlink(path);
-    }
-    closedir(entries);
-    rmdir(folder);
 }

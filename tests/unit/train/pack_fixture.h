@@ -33,6 +33,3 @@ void pack_result_free(struct pack_result *result);
 void pack_result_assert_equal(const struct pack_result *a, const struct pack_result *b, const char *what);
 /* Trains one trial alone to its end. */
 struct pack_result pack_train_alone(const struct pack_fixture *fixture, const struct trial *trial);
-/* A fresh empty folder under the build folder's temporary files; removed by pack_folder_remove. */
-void pack_folder_make(char out[LVS_PATH_MAX]);
-void pack_folder_remove(const char *folder);

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "pack_fixture.h"
+#include "unit/own_folder.h"
 
 static struct pack_fixture fixture;
 static char folder[LVS_PATH_MAX];
@@ -27,13 +28,13 @@ static int close_fixture(void **state) {
 
 static int make_folder(void **state) {
     (void)state;
-    pack_folder_make(folder);
+    own_folder_make(folder);
     return 0;
 }
 
 static int remove_folder(void **state) {
     (void)state;
-    pack_folder_remove(folder);
+    own_folder_remove(folder);
     return 0;
 }
 
@@ -141,7 +142,7 @@ static void packed_and_killed_at_every_step(void **state) {
         run(second, INT32_MAX);
         for (int32_t k = 0; k < 2; k++) {
             equal_to(second, k, &trials[k], &whole[k]);
-            pack_folder_remove(folders[k]);
+            file_remove_folder(folders[k]);
         }
         trainer_destroy(second);
     }

@@ -12,6 +12,7 @@
 
 #include "pack_fixture.h"
 #include "train_internal.h"
+#include "unit/own_folder.h"
 
 #define N_FLOATS 3
 #define EXTRA    "state"
@@ -20,13 +21,13 @@ static char folder[LVS_PATH_MAX];
 
 static int setup(void **state) {
     (void)state;
-    pack_folder_make(folder);
+    own_folder_make(folder);
     return 0;
 }
 
 static int teardown(void **state) {
     (void)state;
-    pack_folder_remove(folder);
+    own_folder_remove(folder);
     return 0;
 }
 

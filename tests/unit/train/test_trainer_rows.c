@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "pack_fixture.h"
+#include "unit/own_folder.h"
 
 #define N_KEPT 6
 static const int32_t kept[N_KEPT] = {17, 3, 4, 9, 12, 0}; /* in no order: local id i is row kept[i] */
@@ -162,7 +163,7 @@ static void a_whole_head_goes_in_and_out(void **state) {
 static void pieces_and_packs_change_no_bit(void **state) {
     (void)state;
     char folder[LVS_PATH_MAX];
-    pack_folder_make(folder);
+    own_folder_make(folder);
     struct trial trials[2] = {head_trial(1, HEAD_BIAS), head_trial(2, HEAD_BIAS)};
     trials[1].settings.lora_rank = 8;
     struct trainer *pack = make(trials, 2, true), *alone = make(&trials[1], 1, true), *resumed;
@@ -185,7 +186,7 @@ static void pieces_and_packs_change_no_bit(void **state) {
     trainer_destroy(pack);
     trainer_destroy(alone);
     trainer_destroy(resumed);
-    pack_folder_remove(folder);
+    own_folder_remove(folder);
 }
 
 static void batches_are_those_of_the_order(void **state) {
