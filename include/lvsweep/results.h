@@ -70,6 +70,18 @@ struct provenance_pair {
     char *value; /* owned */
 };
 
+/* Time that the runs of an output folder took, for [budget] hours and gpu_hours: of each run from its first journal
+ * line to its last, so neither the time between runs nor, of a run that was killed, what came after its last line. */
+struct time_used {
+    double seconds, worker_seconds; /* sums over the runs; worker_seconds: of each, times its workers */
+};
+/* A journal being followed. */
+struct run_clock {
+    struct time_used before;  /* of the runs that are over */
+    double begin, last;       /* lines of the present run, seconds since 1970; begin = 0: there is none */
+    int32_t ranks, n_workers; /* of the present run, as its provenance has told so far */
+};
+
 struct results {
     char output[LVS_PATH_MAX]; /* the OUTPUT folder */
     char name[64], metric[64], convention[32];
@@ -90,6 +102,7 @@ struct results {
     struct provenance_pair *provenance; /* owned, in order of first appearance */
     struct ledger ledger;
     double created, changed; /* seconds since 1970 UTC, of the first and the last event */
+    struct run_clock clock;
     int64_t n_events;
     int32_t state; /* enum sweep_state */
 };
@@ -98,6 +111,8 @@ enum sweep_state { SWEEP_STATE_NEW, SWEEP_STATE_RUNNING, SWEEP_STATE_INTERRUPTED
 
 void results_init(struct results *results, const char *output);
 void results_free(struct results *results);
+/* Of all runs, the last one too. */
+struct time_used results_time_used(const struct results *results);
 /* Row of a train_key (and eval_key unless NULL); -1 = none. */
 int32_t results_find(const struct results *results, const char *train_key, const char *eval_key);
 /* Replays OUTPUT/journal.jsonl. LVS_INPUT when there is none or it is corrupt. Never writes: a torn last line (a writer

@@ -361,6 +361,7 @@ enum lvs_status results_apply(void *context, const struct journal_event *event, 
     struct results *results = context;
     if (results->n_events++ == 0) results->created = event->time;
     results->changed = event->time;
+    run_clock_take(&results->clock, event);
     switch (event->kind) {
     case JOURNAL_SWEEP:
         return apply_sweep(results, event->sweep, err);

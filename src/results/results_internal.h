@@ -112,6 +112,10 @@ void journal_event_write(const struct journal_event *event, struct strbuf *out);
 enum lvs_status journal_event_read(const char *line, size_t length, struct journal_event *event,
                                    struct journal_scratch *scratch, struct lvs_error *err);
 
+/* ---- time_used.c ---- */
+
+void run_clock_take(struct run_clock *clock, const struct journal_event *event);
+
 /* ---- array_file.c: named arrays in one checked file ---- */
 
 enum array_type { ARRAY_F32, ARRAY_F64, ARRAY_I32, ARRAY_I64 };
