@@ -7,7 +7,7 @@ enum lvs_status {
     LVS_BUG = 1,           /* a broken invariant of our own */
     LVS_USAGE = 2,         /* command line or configuration */
     LVS_FAILED_TRIALS = 3, /* the sweep ended, some trials failed or diverged */
-    LVS_BUDGET = 4,        /* the budget cannot hold the plan */
+    LVS_BUDGET = 4,        /* the budget cannot hold the plan, or its hours are used up */
     LVS_INPUT = 5,         /* model or data refused */
     LVS_OUTPUT = 6,        /* output not writable */
     LVS_LAUNCH = 7,        /* launch or environment: MPI, devices, memory */

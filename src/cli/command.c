@@ -67,9 +67,9 @@ static int run_help(int argc, char **argv) {
     for (size_t i = 0; commands[i]; i++)
         printf("  %-10s %s\n", commands[i]->name, commands[i]->summary);
     puts("\nlvsweep COMMAND --help says more. Exit codes: 0 done, 1 bug, 2 usage or\n"
-         "configuration, 3 some trials failed, 4 the budget cannot hold the plan, 5 model\n"
-         "or data refused, 6 output not writable, 7 launch or environment, 75 interrupted\n"
-         "and resumable.");
+         "configuration, 3 some trials failed, 4 the budget cannot hold the plan or its\n"
+         "hours are used up, 5 model or data refused, 6 output not writable, 7 launch or\n"
+         "environment, 75 interrupted and resumable.");
     return LVS_OK;
 }
 

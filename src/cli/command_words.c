@@ -151,14 +151,13 @@ void man_write(const char *version, struct strbuf *out) {
         strbuf_add(out, ".in\n.fi\n");
     }
     strbuf_add(
-        out,
-        ".SH EXIT STATUS\n.TP\n0\ndone\n.TP\n1\na bug\n.TP\n2\nusage or configuration\n.TP\n3\nfinished, some "
-        "trials failed\n.TP\n4\nthe budget cannot hold the plan\n.TP\n5\nmodel or data refused\n.TP\n6\noutput not "
-        "writable\n.TP\n7\nlaunch or environment\n.TP\n75\ninterrupted, resumable\n"
-        ".SH ENVIRONMENT\n.TP\nLVSWEEP_LOG\nerror, warning, info (default) or debug\n.TP\nLVSWEEP_CUDA_MODULE\n"
-        "the CUDA module, when it is not beside the program or in its install folder\n.TP\nHF_HOME, HF_HUB_CACHE\n"
-        "where models named hf:owner/name are looked for; nothing is downloaded\n.TP\nHDF5_USE_FILE_LOCKING\n"
-        "set to FALSE unless it is set already\n"
-        ".SH FILES\n.TP\nOUTPUT/journal.jsonl\nthe truth: one event a line\n.TP\nOUTPUT/results.h5\nthe table, "
-        "readable by netCDF\\-4 readers\n.TP\nOUTPUT/trials/\nadapters, curves, forecasts, checkpoints\n");
+        out, ".SH EXIT STATUS\n.TP\n0\ndone\n.TP\n1\na bug\n.TP\n2\nusage or configuration\n.TP\n3\nfinished, some "
+             "trials failed\n.TP\n4\nthe budget cannot hold the plan, or its hours are used up\n.TP\n5\nmodel or data "
+             "refused\n.TP\n6\noutput not writable\n.TP\n7\nlaunch or environment\n.TP\n75\ninterrupted, resumable\n"
+             ".SH ENVIRONMENT\n.TP\nLVSWEEP_LOG\nerror, warning, info (default) or debug\n.TP\nLVSWEEP_CUDA_MODULE\n"
+             "the CUDA module, when it is not beside the program or in its install folder\n.TP\nHF_HOME, HF_HUB_CACHE\n"
+             "where models named hf:owner/name are looked for; nothing is downloaded\n.TP\nHDF5_USE_FILE_LOCKING\n"
+             "set to FALSE unless it is set already\n"
+             ".SH FILES\n.TP\nOUTPUT/journal.jsonl\nthe truth: one event a line\n.TP\nOUTPUT/results.h5\nthe table, "
+             "readable by netCDF\\-4 readers\n.TP\nOUTPUT/trials/\nadapters, curves, forecasts, checkpoints\n");
 }

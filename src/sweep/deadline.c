@@ -1,6 +1,7 @@
-/* When a sweep must stop by itself: the earliest of the batch job's end and the config's limits. SLURM tells the job's
- * end in the environment (from version 23.02 on) or when asked. Invariant: asked once, before the first assignment; a
- * scheduler that does not answer is a limit that is not known, never a failure. */
+/* When a sweep must stop by itself: the earliest of the batch job's end, the config's limit for a run, and its caps on
+ * the time of all runs of the output folder. SLURM tells the job's end in the environment (from version 23.02 on) or
+ * when asked. Invariant: asked once, before the first assignment; a scheduler that does not answer is a limit that is
+ * not known, never a failure. */
 #include <ctype.h>
 #include <math.h>
 #include <stdio.h>
@@ -57,15 +58,53 @@ static void say(double deadline, double end) {
     log_info("the job ends at %s: what is not done by %s is stopped with a checkpoint", job, stop);
 }
 
-double deadline_find(const struct config *config, double started, int32_t n_workers) {
-    double end = job_end(), deadline = INFINITY;
+/* A key of [budget] that caps time, and what earlier runs took of it. */
+struct time_cap {
+    const char *key, *unit;
+    double hours, used; /* hours = 0: no cap */
+    double workers;     /* that use it at the same time */
+};
+#define N_TIME_CAPS 2
+
+static void time_caps(const struct config *config, const struct time_used *earlier, int32_t n_workers,
+                      struct time_cap caps[N_TIME_CAPS]) {
+    caps[0] = (struct time_cap){"hours", "hours", config->hours_cap, earlier->seconds / 3600, 1};
+    caps[1] = (struct time_cap){"gpu_hours", "hours times workers", config->gpu_hours_cap,
+                                earlier->worker_seconds / 3600, n_workers};
+}
+
+enum lvs_status deadline_check(const struct config *config, const struct time_used *earlier, struct lvs_error *err) {
+    struct time_cap caps[N_TIME_CAPS];
+    time_caps(config, earlier, 1, caps);
+    for (int32_t i = 0; i < N_TIME_CAPS; i++)
+        if (caps[i].hours > 0 && caps[i].used >= caps[i].hours)
+            return lvs_fail(err, LVS_BUDGET,
+                            "%s: [budget] %s = %.6g is used up: the runs of %s took %.6g %s. Raise it to go on. "
+                            "Nothing was started",
+                            config->path, caps[i].key, caps[i].hours, config->output, caps[i].used, caps[i].unit);
+    return LVS_OK;
+}
+
+static void bring_forward(struct deadline *deadline, double at) {
+    if (at < deadline->at) *deadline = (struct deadline){.at = at};
+}
+
+struct deadline deadline_find(const struct config *config, const struct time_used *earlier, double started,
+                              int32_t n_workers) {
+    struct deadline deadline = {.at = INFINITY};
+    struct time_cap caps[N_TIME_CAPS];
+    double end = job_end();
     if (isfinite(end)) {
-        deadline = deadline_before(started, end, MARGIN_SECONDS);
-        say(deadline, end);
+        bring_forward(&deadline, deadline_before(started, end, MARGIN_SECONDS));
+        say(deadline.at, end);
     }
     if (config->time_limit > 0)
-        deadline = fmin(deadline, deadline_before(started, started + config->time_limit, MARGIN_SECONDS / 2));
-    if (config->hours_cap > 0) deadline = fmin(deadline, started + 3600 * config->hours_cap);
-    if (config->gpu_hours_cap > 0) deadline = fmin(deadline, started + 3600 * config->gpu_hours_cap / n_workers);
+        bring_forward(&deadline, deadline_before(started, started + config->time_limit, MARGIN_SECONDS / 2));
+    time_caps(config, earlier, n_workers, caps);
+    for (int32_t i = 0; i < N_TIME_CAPS; i++) {
+        double at = started + 3600 * (caps[i].hours - caps[i].used) / caps[i].workers;
+        if (caps[i].hours > 0 && at < deadline.at)
+            deadline = (struct deadline){.at = at, .cap = caps[i].key, .hours = caps[i].hours};
+    }
     return deadline;
 }

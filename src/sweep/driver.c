@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -163,14 +164,27 @@ static enum lvs_status send_outgoing(struct driver *driver, struct lvs_error *er
     return status;
 }
 
-static enum lvs_status begin_stop(struct driver *driver, const char *reason, struct lvs_error *err) {
+#define GO_ON "run the same command again to go on"
+
+static enum lvs_status begin_stop(struct driver *driver, const char *reason, const char *way_on,
+                                  struct lvs_error *err) {
     driver->stopping = true;
-    log_info("%s: trials under way write a checkpoint; run the same command again to go on", reason);
+    log_info("%s: trials under way write a checkpoint; %s", reason, way_on);
     if (driver->local) worker_stop(driver->local);
     for (int32_t w = driver->first_rank == 0 ? 1 : 0; w < driver->n_workers; w++)
         if (!driver->is_lost[w]) LVS_TRY(protocol_send(driver->first_rank + w, MESSAGE_STOP, NULL, 0, err));
     struct coordinator_event event = {.kind = EVENT_STOP};
     return handle(driver, &event, err);
+}
+
+static enum lvs_status stop_in_time(struct driver *driver, struct lvs_error *err) {
+    const struct deadline *deadline = &driver->deadline;
+    char reason[64];
+    if (clock_now() < deadline->at) return LVS_OK;
+    if (!deadline->cap) return begin_stop(driver, "the time limit is near", GO_ON, err);
+    driver->used_up = true;
+    snprintf(reason, sizeof reason, "[budget] %s = %.6g is used up", deadline->cap, deadline->hours);
+    return begin_stop(driver, reason, "raise it and " GO_ON, err);
 }
 
 static void publish_now_and_then(struct driver *driver) {
@@ -207,9 +221,8 @@ static enum lvs_status note_progress(struct driver *driver, struct lvs_error *er
 static enum lvs_status turn(struct driver *driver, struct backoff *backoff, struct lvs_error *err) {
     bool had_something = false;
     LVS_TRY(take_messages(driver, &had_something, err));
-    if (!driver->stopping && stop_requested()) LVS_TRY(begin_stop(driver, "stopping", err));
-    if (!driver->stopping && clock_now() >= driver->deadline)
-        LVS_TRY(begin_stop(driver, "the time limit is near", err));
+    if (!driver->stopping && stop_requested()) LVS_TRY(begin_stop(driver, "stopping", GO_ON, err));
+    if (!driver->stopping) LVS_TRY(stop_in_time(driver, err));
     LVS_TRY(note_progress(driver, err));
     LVS_TRY(journal_flush(driver->journal, err));
     LVS_TRY(send_outgoing(driver, err));
@@ -232,7 +245,7 @@ static void check_ledgers(const struct driver *driver) {
 enum lvs_status driver_loop(struct driver *driver, struct lvs_error *err) {
     struct backoff backoff = {0};
     driver->started = driver->published = clock_now();
-    driver->deadline = deadline_find(driver->config, driver->started, driver->n_workers);
+    driver->deadline = deadline_find(driver->config, &driver->earlier, driver->started, driver->n_workers);
     while (!coordinator_finished(driver->coordinator)) {
         enum lvs_status status = turn(driver, &backoff, err);
         if (status != LVS_OK) {

@@ -3,6 +3,13 @@
 #pragma once
 #include "sweep_internal.h"
 
+/* When the sweep stops itself. */
+struct deadline {
+    double at;       /* seconds since 1970, INFINITY = never */
+    const char *cap; /* "hours" or "gpu_hours" of [budget], whose end that is; NULL = the job's end or time_limit */
+    double hours;    /* the cap's value */
+};
+
 struct outgoing {
     int32_t worker;
     struct assignment *assignment; /* owned */
@@ -31,10 +38,12 @@ struct driver {
     double *busy_since;              /* [n_workers] when its assignment went out; 0 = it has none */
     double busy_seconds;             /* of all workers with an assignment, those that ended */
     double publish_seconds;          /* that the last publication took */
-    double deadline;                 /* seconds since 1970 at which the sweep stops itself, resumable */
+    struct time_used earlier;        /* by the runs before this one */
+    struct deadline deadline;
     int32_t n_retries, n_settled;
     bool gave_up;           /* nothing succeeded anywhere */
     bool stopping, changed; /* changed: something to publish */
+    bool used_up;           /* stopping, because a cap on the time of all runs was reached */
     enum lvs_status fatal;
     struct lvs_error fatal_error;
 };
@@ -95,7 +104,11 @@ void progress_line(const struct driver *driver, bool last);
 void progress_settled(const struct driver *driver, const struct trial *trial, const struct record *record);
 
 /* ---- deadline.c: times are seconds since 1970, INFINITY = none ---- */
-double deadline_find(const struct config *config, double started, int32_t n_workers);
+/* For a run of n_workers that starts now, after runs that took `earlier`. */
+struct deadline deadline_find(const struct config *config, const struct time_used *earlier, double started,
+                              int32_t n_workers);
+/* LVS_BUDGET in words when earlier runs have used [budget] hours or gpu_hours up. */
+enum lvs_status deadline_check(const struct config *config, const struct time_used *earlier, struct lvs_error *err);
 /* What `scontrol show job` says of the end. */
 double deadline_parse_job(const char *text);
 /* A tenth of the time before the end, at most `most` seconds. */

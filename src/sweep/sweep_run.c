@@ -168,7 +168,7 @@ static int32_t n_open(const struct results *results) {
 
 static enum lvs_status end_of(const struct driver *driver) {
     if (driver->gave_up) return LVS_LAUNCH;
-    if (driver->stopping) return LVS_INTERRUPTED;
+    if (driver->stopping) return driver->used_up ? LVS_BUDGET : LVS_INTERRUPTED;
     if (n_open(&driver->results) > 0) return LVS_LAUNCH; /* every worker was lost */
     return n_bad(&driver->results) > 0 ? LVS_FAILED_TRIALS : LVS_OK;
 }
@@ -270,6 +270,21 @@ static enum lvs_status mend_views(const struct driver *driver, const struct resu
     return results_publish(results, err);
 }
 
+/* LVS_BUDGET when no time is left for what is open. What there is is shown and published as the journal has it: nobody
+ * enters lost steps into that now. */
+static enum lvs_status refuse_used_up(const struct driver *driver, struct lvs_error *err) {
+    struct lvs_error why = {0};
+    struct results results;
+    if (deadline_check(driver->config, &driver->earlier, &why) == LVS_OK) return LVS_OK;
+    LVS_TRY(results_read_whole(driver->config->output, &results, err));
+    print_table(driver, &results);
+    enum lvs_status status = mend_views(driver, &results, err);
+    results_free(&results);
+    if (status != LVS_OK) return status;
+    *err = why;
+    return why.status;
+}
+
 /* Runs what is open; *publish says whether the ranks write results.h5 together afterwards. */
 static enum lvs_status drive(struct driver *driver, const struct sweep_options *options, struct prepared *prepared,
                              int32_t local_index, int32_t local_count, bool *publish, struct lvs_error *err) {
@@ -286,6 +301,8 @@ static enum lvs_status drive(struct driver *driver, const struct sweep_options *
         LVS_TRY(mend_views(driver, &prepared->known, err));
         return n_bad(&prepared->known) > 0 ? LVS_FAILED_TRIALS : LVS_OK;
     }
+    driver->earlier = results_time_used(&prepared->known);
+    if (!coordinator_finished(driver->coordinator)) LVS_TRY(refuse_used_up(driver, err));
     prepared_setup(options, prepared, &setup);
     driver->setup = &setup;
     driver->lock = &prepared->lock;

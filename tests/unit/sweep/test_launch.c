@@ -61,6 +61,42 @@ static void test_deadlines(void **state) {
     assert_true(deadline_before(100, 50, 120) == 50); /* it is over already */
 }
 
+static void expect_deadline(const struct config *config, struct time_used earlier, double at, const char *cap) {
+    struct lvs_error err = {0};
+    struct deadline deadline = deadline_find(config, &earlier, 1000, 4);
+    assert_true(deadline.at == at);
+    assert_true(cap ? deadline.cap && strcmp(deadline.cap, cap) == 0 : !deadline.cap);
+    bool used_up = cap && at <= 1000;
+    assert_int_equal(deadline_check(config, &earlier, &err), used_up ? LVS_BUDGET : LVS_OK);
+    if (used_up) assert_non_null(strstr(err.text, cap));
+}
+
+/* Earlier runs have used the caps on time; the limit of one run is its own. */
+static void test_caps_of_all_runs(void **state) {
+    (void)state;
+    static struct config config;
+    struct time_used none = {0}, hour = {.seconds = 3600, .worker_seconds = 8 * 3600};
+    unsetenv("SLURM_JOB_ID");
+    unsetenv("SLURM_JOB_END_TIME");
+    expect_deadline(&config, hour, INFINITY, NULL);
+    config.hours_cap = 2;
+    expect_deadline(&config, none, 1000 + 7200, "hours");
+    expect_deadline(&config, hour, 1000 + 3600, "hours");
+    config.hours_cap = 1;
+    expect_deadline(&config, hour, 1000, "hours");
+    config.hours_cap = 0.5;
+    expect_deadline(&config, hour, 1000 - 1800, "hours");
+    config.hours_cap = 100;
+    config.gpu_hours_cap = 12; /* 4 workers share what is left */
+    expect_deadline(&config, none, 1000 + 3 * 3600, "gpu_hours");
+    expect_deadline(&config, hour, 1000 + 3600, "gpu_hours");
+    config.gpu_hours_cap = 8;
+    expect_deadline(&config, hour, 1000, "gpu_hours");
+    config.gpu_hours_cap = 12;
+    config.time_limit = 600;
+    expect_deadline(&config, hour, 1000 + 540, NULL);
+}
+
 static char folder[] = "/tmp/lvsweep-lock-XXXXXX";
 
 static void put_lock(const char *json, double age) {
@@ -128,6 +164,7 @@ int main(void) {
         cmocka_unit_test(test_more_workers_than_gpus),
         cmocka_unit_test(test_two_ranks_on_a_card),
         cmocka_unit_test(test_deadlines),
+        cmocka_unit_test(test_caps_of_all_runs),
         cmocka_unit_test(test_whose_lock_is_broken),
         cmocka_unit_test(test_unreadable_locks),
     };
