@@ -106,6 +106,10 @@ void plan_free(struct plan *plan);
 /* LVS_BUDGET in words when [budget] over = refuse and a whole stage is cut. Warns of a metric that does not compare
  * what a stage varies. */
 enum lvs_status plan_check(const struct config *config, const struct plan *plan, struct lvs_error *err);
+/* LVS_BUDGET in words when the plan has something to run and earlier runs (NULL = none) have used [budget] hours or
+ * gpu_hours up. */
+enum lvs_status plan_check_time(const struct config *config, const struct plan *plan, const struct results *known,
+                                struct lvs_error *err);
 
 /* What the trials that the plan runs cost under a convention, whichever the budget counts by; FLOPs. */
 struct plan_cost {

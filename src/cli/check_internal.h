@@ -17,5 +17,5 @@ int32_t check_ledger(const struct check *check);
 /* Curves, forecast and adapter of every finished trial; results.h5. */
 int32_t check_files(const struct check *check);
 /* Drives the coordinator over what is known and says which trials a run of `config` would start, and why. *status is
- * LVS_BUDGET when a whole stage is cut. */
+ * LVS_BUDGET when a whole stage is cut, or no hours are left. */
 int32_t check_resume(const struct config *config, const struct results *known, enum lvs_status *status);

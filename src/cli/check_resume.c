@@ -197,12 +197,13 @@ static void print_facts(const struct results *known, const struct sweep_facts *f
     print_changed("precision", cli_provenance(known, "precision"), sweep_facts_precision(facts));
 }
 
-/* [budget] over = refuse, as a run would see it before it starts. */
-static enum lvs_status refuse_cut_stage(const struct config *config, struct sweep_facts *facts,
+/* What the budget refuses, as a run would see it before it starts. */
+static enum lvs_status refuse_by_budget(const struct config *config, struct sweep_facts *facts,
                                         const struct results *known, struct lvs_error *err) {
     struct plan plan;
     enum lvs_status status = plan_make(config, facts, known->n_rows > 0 ? known : NULL, NULL, &plan, err);
     if (status == LVS_OK) status = plan_check(config, &plan, err);
+    if (status == LVS_OK) status = plan_check_time(config, &plan, known, err);
     plan_free(&plan);
     return status;
 }
@@ -227,7 +228,7 @@ int32_t check_resume(const struct config *config, const struct results *known, e
     struct sweep_facts *facts = NULL;
     *status = sweep_facts_make(config, &facts, &err);
     if (*status == LVS_OK) *status = cli_resume_explain(config, facts, known, &err);
-    if (*status == LVS_OK) *status = refuse_cut_stage(config, facts, known, &err);
+    if (*status == LVS_OK) *status = refuse_by_budget(config, facts, known, &err);
     sweep_facts_destroy(facts);
     return *status == LVS_OK ? 0 : check_problem("%s", err.text);
 }

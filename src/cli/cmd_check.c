@@ -131,7 +131,7 @@ const struct command command_check = {
             "read whole; then what a resume would do. For each trial to run: where it\n"
             "stopped, or in which keys it differs from the nearest one that is there.\n"
             "Nothing is written.\n\n"
-            "Exit codes: 0 no problem; 2 the INI; 4 the budget cuts a whole stage;\n"
-            "5 damaged or missing files.\n",
+            "Exit codes: 0 no problem; 2 the INI; 4 the budget cuts a whole stage, or its\n"
+            "hours are used up; 5 damaged or missing files.\n",
     .run = run,
 };

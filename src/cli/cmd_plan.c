@@ -21,6 +21,14 @@ static const char *percent_of_cap(const struct plan_view *view, double flops, ch
 
 /* ---- text ---- */
 
+static struct time_used time_of(const struct results *known) {
+    return known ? results_time_used(known) : (struct time_used){0};
+}
+
+static void print_hours(const char *key, double cap, double seconds) {
+    if (cap > 0) printf("        %s = %.6g, %.4g used by earlier runs\n", key, cap, seconds / 3600);
+}
+
 static void print_data(const struct plan_view *view) {
     const struct series_set *set = sweep_facts_series(view->facts);
     const struct split *split = sweep_facts_split(view->facts);
@@ -40,10 +48,14 @@ static void print_data(const struct plan_view *view) {
             "        head as they go; the FLOPs below count all %d rows\n",
             sweep_facts_vocabulary(view->facts));
     if (view->config->flops_cap > 0)
-        printf("budget  %.4g FLOPs, convention %s, %s counted\n\n", view->config->flops_cap, view->config->convention,
+        printf("budget  %.4g FLOPs, convention %s, %s counted\n", view->config->flops_cap, view->config->convention,
                view->config->count == COUNT_TRAINING ? "training" : "training and evaluation");
     else
-        printf("budget  none, convention %s\n\n", view->config->convention);
+        printf("budget  none, convention %s\n", view->config->convention);
+    const struct time_used used = time_of(view->known);
+    print_hours("hours", view->config->hours_cap, used.seconds);
+    print_hours("gpu_hours", view->config->gpu_hours_cap, used.worker_seconds);
+    putchar('\n');
 }
 
 /* "1e-5": as INIs and names of trials have it. */
@@ -146,6 +158,11 @@ static enum lvs_status print_json(const struct plan_view *view, struct lvs_error
         json_array_append_new(rows, row_json(view, &view->plan->rows[i]));
     json_t *document = json_pack("{s:s, s:s, s:f, s:o}", "name", view->config->name, "convention",
                                  view->config->convention, "flops_cap", view->config->flops_cap, "trials", rows);
+    const struct time_used used = time_of(view->known);
+    json_object_set_new(document, "hours_cap", json_real(view->config->hours_cap));
+    json_object_set_new(document, "hours_used", json_real(used.seconds / 3600));
+    json_object_set_new(document, "gpu_hours_cap", json_real(view->config->gpu_hours_cap));
+    json_object_set_new(document, "gpu_hours_used", json_real(used.worker_seconds / 3600));
     struct plan_needs needs;
     plan_needs_make(view, &needs);
     plan_needs_time(view->known, &needs);
@@ -179,6 +196,7 @@ static enum lvs_status plan_show(const struct config *config, struct sweep_facts
     struct plan_view view = {.config = config, .facts = facts, .plan = &plan, .known = found ? &known : NULL};
     if (status == LVS_OK) status = json ? print_json(&view, err) : print_plan(&view, err);
     if (status == LVS_OK) status = plan_check(config, &plan, err);
+    if (status == LVS_OK) status = plan_check_time(config, &plan, view.known, err);
     plan_free(&plan);
     if (found) results_free(&known);
     return status;
@@ -229,6 +247,6 @@ const struct command command_plan = {
             "With an output folder from an earlier run, `kept` trials are those that will\n"
             "not run again, others are told with the keys in which they differ, and time\n"
             "follows from the speed of the finished ones. Exit code 4: a whole stage is\n"
-            "cut and [budget] over = refuse.\n",
+            "cut and [budget] over = refuse, or earlier runs have used its hours up.\n",
     .run = run,
 };

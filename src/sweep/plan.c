@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "driver.h"
 #include "lvsweep/log.h"
-#include "sweep_internal.h"
 
 static void plan_add(struct plan *plan, const struct coordinator_action *action, enum plan_verdict verdict) {
     if (plan->n_rows == plan->rows_capacity) {
@@ -159,4 +159,14 @@ enum lvs_status plan_check(const struct config *config, const struct plan *plan,
         return refuse_stage(config, plan, stage, err);
     }
     return LVS_OK;
+}
+
+enum lvs_status plan_check_time(const struct config *config, const struct plan *plan, const struct results *known,
+                                struct lvs_error *err) {
+    int32_t n_run = 0;
+    for (int32_t stage = 0; stage < config->n_stages; stage++)
+        n_run += plan->n_run[stage];
+    if (n_run == 0 || !known) return LVS_OK;
+    const struct time_used used = results_time_used(known);
+    return deadline_check(config, &used, err);
 }

@@ -50,6 +50,9 @@ for key, cap in CAPS.items():
     kill_after(SECONDS / 2, words)
     time.sleep(SECONDS / 2)  # between runs: counts for nothing
     before = used(output)
+    planned = json.loads(harness.run(0, "plan", *words, "--json").stdout)
+    factor = 2 if key == "gpu_hours" else 1
+    assert planned[f"{key}_cap"] == cap and abs(planned[f"{key}_used"] * 3600 - factor * before) < 1e-3, planned
     done = harness.run(3, *words, "--break-lock", expect=4)
     assert f"[budget] {key} = " in done.stderr and "is used up" in done.stderr and "raise it" in done.stderr, done.stderr
     assert before < SECONDS <= used(output) < SECONDS + before, (before, used(output))
@@ -62,6 +65,9 @@ for key, cap in CAPS.items():
     assert done.stderr.count("is used up") == 1 and "Raise it to go on. Nothing was started" in done.stderr, done.stderr
     assert "search" in done.stdout, done.stdout
     assert harness.fingerprint(output) == was, "a refused run changed something"
+    for reader in ["plan", *words], ["check", *words], ["check", output]:
+        assert f"[budget] {key} = " in harness.run(0, *reader, expect=4).stderr, reader
+    assert harness.fingerprint(output) == was
     (output / "results.h5").unlink()
     harness.run(3, *words, expect=4)
     assert (output / "results.h5").exists()
@@ -69,6 +75,7 @@ for key, cap in CAPS.items():
     harness.run(3, ini, "--set", f"budget.{key}={10 * cap}", "--set", "run.fake=none", "--output", output)
     assert [(row["name"], row["val_loss"]) for row in harness.numbers(output)] == expected, harness.numbers(output)
     assert "nothing to do" in harness.run(3, *words, "--set", "run.fake=none").stderr  # what is finished needs no time
-    harness.run(0, "check", output)
+    for reader in ["plan", *words, "--set", "run.fake=none"], ["check", output]:
+        harness.run(0, *reader)
     print(f"[budget] {key}: a kill, the rest, nothing, more")
 harness.clean(where)
