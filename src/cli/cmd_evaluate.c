@@ -33,8 +33,11 @@ static enum lvs_status set_one(const char *set, struct settings *settings, struc
     const char *equals = strchr(set, '=');
     char name[64];
     if (strncmp(set, "evaluate.", 9) != 0 || !equals || equals - set - 9 >= (ptrdiff_t)sizeof name)
-        return lvs_fail(err, LVS_USAGE,
-                        "--set %s: only [evaluate] keys, as in --set evaluate.samples=32, and budget.flops", set);
+        return lvs_fail(
+            err, LVS_USAGE,
+            "--set %s: only [evaluate] keys, as in --set evaluate.samples=32, and budget.flops, budget.hours, "
+            "budget.gpu_hours",
+            set);
     snprintf(name, sizeof name, "%.*s", (int)(equals - set - 9), set + 9);
     const struct config_key *key = config_key_find_setting(name);
     if (!key || strcmp(config_key_section(key), "evaluate") != 0)
@@ -47,7 +50,10 @@ static enum lvs_status set_one(const char *set, struct settings *settings, struc
 
 /* An evaluation may need more than its sweep left. */
 static bool is_budget(const char *set) {
-    return strncmp(set, "budget.flops=", 13) == 0;
+    static const char *const caps[] = {"budget.flops=", "budget.hours=", "budget.gpu_hours="};
+    for (size_t i = 0; i < sizeof caps / sizeof *caps; i++)
+        if (strncmp(set, caps[i], strlen(caps[i])) == 0) return true;
+    return false;
 }
 
 static bool is_given(const struct cli_sets *sets, const char *key) {
@@ -292,6 +298,6 @@ const struct command command_evaluate = {
             "Asking for the same again does nothing. Keys that would change the training\n"
             "are refused. The INI that was run is left as DIR/" INI_FILE ".\n"
             "What the evaluation costs must fit the budget; --set budget.flops=1.2e17 gives\n"
-            "it more.\n",
+            "it more, --set budget.hours=3 more time where the sweep used its own up.\n",
     .run = run,
 };

@@ -62,6 +62,16 @@ try:
     evaluate(counted, *many, "--set", f"budget.flops={10 * planned:.0f}")
     assert harness.table(counted)[-1]["samples"] == "64"
 
+    # No time left, and more of it.
+    mark = (output / "journal.jsonl").read_bytes()
+    twice = ["--set", "evaluate.samples=2", *more[2:]]
+    for key in "hours", "gpu_hours":
+        said = evaluate(output, *twice, "--set", f"budget.{key}=1e-6", expect=4)
+        assert f"[budget] {key} = 1e-06 is used up" in said, said
+    assert (output / "journal.jsonl").read_bytes() == mark
+    evaluate(output, *twice, "--set", "budget.hours=10", "--set", "budget.gpu_hours=10")
+    assert harness.table(output)[-1]["samples"] == "2"
+
     # Refusals.
     for words, code, cause in [((output, "--set", "train.batch=2"), 2, "only [evaluate] keys"),
                                ((output, "--set", "evaluate.sample=2"), 2, "no key sample"),
