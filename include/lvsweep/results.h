@@ -271,9 +271,11 @@ struct best_choice {
     double mean, deviation; /* of the metric over seeds; deviation NaN with one (n - 1 in the denominator) */
 };
 /* The best done trial of `stage` (-1 = all): lowest (metric_highest: highest) mean over trials that differ only in seed
- * or row; ties by fewer counted FLOPs, then lower index. Within the seeds: the best one by the same rules. NaN never
- * wins; rows of other statuses and rows outside the grid do not count, and rows that saw the first series of `narrow`
- * only do not when there are others. */
+ * or row; ties by fewer FLOPs of training, as the record has them, then lower index. What was charged beside (a death,
+ * a rerun, the untrained baseline that the first trial measures) decides nothing: it differs between equal sweeps.
+ * Within the seeds: the best one by the same rules. NaN never wins; rows of other statuses and rows outside the grid do
+ * not count, and rows that saw the first series of `narrow` only do not when there are others. The coordinator and
+ * every reader choose by this one rule. */
 struct best_choice results_best(const struct results *results, int32_t stage, const char *metric);
 /* By the sweep's metric, of the last stage that has one, whether or not the stage is over. */
 struct best_choice results_best_so_far(const struct results *results);

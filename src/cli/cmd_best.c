@@ -47,6 +47,7 @@ const struct command command_best = {
     .summary = "the best trial of a sweep, or the path of its folder",
     .help = "lvsweep best DIR [--path] [--metric NAME]\n\n"
             "The best finished trial of the last stage that has one: lowest metric (highest\n"
-            "for r2 and success_rate), mean over seeds, ties by fewer FLOPs.\n",
+            "for r2 and success_rate), mean over seeds, ties by fewer FLOPs of training,\n"
+            "then the earlier trial.\n",
     .run = run,
 };

@@ -75,7 +75,7 @@ uint64_t settings_group(const struct settings *settings) {
 struct candidate {
     uint64_t group;
     double value;
-    int64_t flops;
+    int64_t flops; /* of training */
     int32_t index;
     bool first_pass;
 };
@@ -108,7 +108,7 @@ void choices_add(struct choices *choices, const struct result_row *row) {
     }
     choices->all[choices->n++] = (struct candidate){.group = settings_group(&row->trial.settings),
                                                     .value = metric_highest(choices->metric) ? -value : value,
-                                                    .flops = row->charged,
+                                                    .flops = row->record.flops_training,
                                                     .index = row->trial.index,
                                                     .first_pass = first_pass};
 }

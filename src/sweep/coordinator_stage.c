@@ -220,11 +220,8 @@ static int32_t dearest_of_stage(const struct coordinator *c) {
 }
 
 /* What choosing looks at; choosing is one function, the reader's and ours. */
-static struct result_row row_of(const struct coordinator *c, const struct trial_state *state) {
-    return (struct result_row){.trial = state->trial,
-                               .record = state->record,
-                               .stages = state->stages,
-                               .charged = coordinator_counted(c, &state->record)};
+static struct result_row row_of(const struct trial_state *state) {
+    return (struct result_row){.trial = state->trial, .record = state->record, .stages = state->stages};
 }
 
 struct results coordinator_table(const struct coordinator *c) {
@@ -232,7 +229,7 @@ struct results coordinator_table(const struct coordinator *c) {
                             .rows = lvs_calloc((size_t)c->n_stage_rows + 1, sizeof *table.rows)};
     for (int32_t i = 0; i < c->n_stage_rows; i++) {
         const struct trial_state *state = coordinator_at(c, c->stage_rows[i]);
-        if (state->record.status == TRIAL_DONE) table.rows[table.n_rows++] = row_of(c, state);
+        if (state->record.status == TRIAL_DONE) table.rows[table.n_rows++] = row_of(state);
     }
     return table;
 }
@@ -241,7 +238,7 @@ static int32_t best_of_stage(const struct coordinator *c) {
     struct choices choices;
     choices_init(&choices, c->options.metric, c->options.n_channel);
     for (int32_t i = 0; i < c->n_stage_rows; i++) {
-        struct result_row row = row_of(c, coordinator_at(c, c->stage_rows[i]));
+        struct result_row row = row_of(coordinator_at(c, c->stage_rows[i]));
         choices_add(&choices, &row);
     }
     int32_t chosen = choices_best(&choices).index;

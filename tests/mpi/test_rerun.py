@@ -56,6 +56,25 @@ rerun(ini, output, row["name"], "--set", f"budget.flops={spent + int(row['flops_
 assert_equal(expected, harness.numbers(output), AGAIN)
 print("unknown, ambiguous, foreign and unaffordable trials are refused; what just fits runs")
 
+# Two trials with equal losses: the one that trains with fewer FLOPs is the best for the sweep and for its readers, although
+# it was paid for twice.
+tie = where / "tie.ini"
+tie.write_text("[stage.search]\nrank = 16, 4\nsteps = 20\n[stage.final]\nfrom = best\nsteps = 30\nlearning_rate = 1e-3\n"
+               "[run]\nrunner = fake\nfake = none\n[sweep]\nstages = search\n")
+output = where / "tie"
+harness.run(0, tie, "--output", output)
+dear, cheap = harness.numbers(output)
+assert dear["val_loss"] == cheap["val_loss"] and int(dear["flops_training"]) > int(cheap["flops_training"]), (dear, cheap)
+for again in False, True:
+    if again:
+        rerun(tie, output, cheap["name"])
+        assert int(harness.numbers(output)[1]["flops_counted"]) > int(dear["flops_counted"])
+    assert os.readlink(output / "best") == "trials/" + cheap["name"]
+    assert harness.run(0, "best", output).stdout.split()[0] == cheap["name"]
+harness.run(0, tie, "--output", output, "--set", "sweep.stages=search+final")
+assert harness.numbers(output)[2]["lora_rank"] == "4", harness.numbers(output)
+print("an exact tie: one best, before and after a rerun")
+
 killed = where / "killed"
 slow = where / "slow.ini"
 slow.write_text(RACE_INI.format(fake="step:4e-3+loss:0.3", rule="halving"))

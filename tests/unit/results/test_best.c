@@ -26,7 +26,7 @@ static struct results table(struct result_row rows[N], const int groups[N], cons
         rows[i].record.val_loss.loss = values[i];
         rows[i].record.val.r2[0] = rows[i].record.val.r2[1] = values[i];
         rows[i].stages = 1;
-        rows[i].charged = 100;
+        rows[i].record.flops_training = 100;
     }
     return (struct results){.rows = rows, .n_rows = N, .n_channel = 2, .n_stages = 1};
 }
@@ -72,14 +72,18 @@ static void a_first_pass_does_not_win(void **state) {
     assert_int_equal(results_best(&results, -1, "val_loss").index, 0);
 }
 
+/* Of training, by the record: what the ledger took also for deaths, reruns and the baseline decides nothing. */
 static void ties_go_to_fewer_flops_then_lower_index(void **state) {
     (void)state;
     struct result_row rows[N];
     struct results results = table(rows, (int[]){0, 1, 2, 3, 4, 5}, (double[]){1, 1, 1, 1, 1, 1});
     assert_int_equal(results_best(&results, -1, "val_loss").index, 0);
-    rows[4].charged = 50;
+    rows[4].record.flops_training = 50;
     assert_int_equal(results_best(&results, -1, "val_loss").index, 4);
-    rows[2].charged = 50;
+    rows[2].record.flops_training = 50;
+    assert_int_equal(results_best(&results, -1, "val_loss").index, 2);
+    rows[2].charged = 1000;
+    rows[2].record.flops_lost = rows[2].record.flops_evaluation = 500;
     assert_int_equal(results_best(&results, -1, "val_loss").index, 2);
 }
 
@@ -127,7 +131,7 @@ static void order_of_rows_does_not_matter(void **state) {
         }
         struct results results = table(rows, groups, values);
         for (int i = 0; i < N; i++)
-            rows[i].charged = rng_below(&rng, 2);
+            rows[i].record.flops_training = rng_below(&rng, 2);
         rng_shuffle(&rng, order, N);
         for (int i = 0; i < N; i++)
             shuffled[i] = rows[order[i]];
