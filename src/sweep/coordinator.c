@@ -85,91 +85,6 @@ void coordinator_set_lost(struct coordinator *c, __int128 flops) {
     c->ledger.lost = flops;
 }
 
-/* ---- dispatch ---- */
-
-static bool pack_together(const struct trial_state *a, const struct trial_state *b) {
-    const struct settings *x = &a->trial.settings, *y = &b->trial.settings;
-    return a->evaluate_only == b->evaluate_only && x->context == y->context && x->batch == y->batch &&
-           x->padding == y->padding && x->head == y->head && x->lora_targets == y->lora_targets &&
-           x->decimals == y->decimals && memcmp(&x->stride, &y->stride, sizeof x->stride) == 0 &&
-           lora_padded_rank(x->lora_rank) == lora_padded_rank(y->lora_rank) && x->head != HEAD_WEIGHT;
-}
-
-/* Trials that may go with `first`. Where packing changes no bit, packs are narrower when workers would be idle. */
-static int32_t pack_limit(const struct coordinator *c, int32_t first) {
-    const struct settings *settings = &coordinator_at(c, first)->trial.settings;
-    bool exact = c->options.packs_exactly && c->options.packs_exactly(settings), automatic = c->options.pack_rows > 0;
-    int64_t rows = (int64_t)settings->batch * settings->context;
-    int32_t limit = c->options.pack;
-    if (automatic && !exact) return 1;
-    if (automatic && limit * rows > c->options.pack_rows)
-        limit = rows < c->options.pack_rows ? (int32_t)(c->options.pack_rows / rows) : 1;
-    if (!exact) return limit;
-    int32_t waiting = c->n_queue + 1; /* the first is taken already */
-    int32_t even = (waiting + c->n_alive - 1) / (c->n_alive > 0 ? c->n_alive : 1);
-    return even < limit ? even : limit;
-}
-
-/* The next trial for a worker: the first of the queue, or the second when the first failed on this very worker. */
-static int32_t take_first(struct coordinator *c, int32_t worker) {
-    int32_t first = coordinator_dequeue(c);
-    if (coordinator_at(c, first)->avoid != worker || c->n_alive < 2 || c->n_queue == 0) return first;
-    int32_t second = coordinator_dequeue(c);
-    coordinator_enqueue(c, first);
-    return second;
-}
-
-static void give(struct coordinator *c, int32_t row, int32_t worker) {
-    struct worker_state *state = &c->workers[worker];
-    struct trial_state *trial = coordinator_at(c, row);
-    trial->attempts++;
-    trial->record.status = TRIAL_RUNNING;
-    trial->record.worker = worker;
-    state->open[state->n_assigned] = true;
-    state->assigned[state->n_assigned++] = row;
-}
-
-static void assign(struct coordinator *c, int32_t worker) {
-    struct worker_state *state = &c->workers[worker];
-    int32_t first = take_first(c, worker), limit = pack_limit(c, first);
-    state->n_assigned = 0;
-    state->assignment_failed = false;
-    give(c, first, worker);
-    while (c->n_queue > 0 && state->n_assigned < limit &&
-           pack_together(coordinator_at(c, first), coordinator_at(c, c->queue[0].row)))
-        give(c, coordinator_dequeue(c), worker);
-    state->n_open = state->n_assigned;
-    state->phase = WORKER_BUSY;
-    c->n_busy++;
-    struct coordinator_action *action = coordinator_emit(c, ACTION_ASSIGN);
-    action->worker = worker;
-    action->trials = state->assigned;
-    action->n_trials = state->n_assigned;
-    action->trial = state->assigned[0];
-    action->attempt = coordinator_at(c, state->assigned[0])->attempts;
-}
-
-/* The worker that has been idle longest; another one when the first trial failed on that. */
-static int32_t take_idle(struct coordinator *c) {
-    int32_t n_workers = c->options.n_workers, *idle = c->idle;
-    int32_t first = c->idle_head, second = (first + 1) % n_workers;
-    if (c->n_idle > 1 && coordinator_at(c, c->queue[0].row)->avoid == idle[first]) {
-        int32_t worker = idle[first];
-        idle[first] = idle[second];
-        idle[second] = worker;
-    }
-    c->idle_head = second;
-    c->n_idle--;
-    return idle[first];
-}
-
-static void dispatch(struct coordinator *c) {
-    while (!c->stopping && c->n_idle > 0 && c->n_queue > 0) {
-        int32_t worker = take_idle(c);
-        if (c->workers[worker].phase == WORKER_IDLE) assign(c, worker);
-    }
-}
-
 /* ---- events ---- */
 
 /* The end of a trial's reservation, in the ledger and as an action that tells the journal the same. */
@@ -303,8 +218,7 @@ static void worker_ready(struct coordinator *c, int32_t worker) {
     if (state->n_open > 0) take_back(c, worker, "the worker came back without a record of it");
     if (state->phase == WORKER_BUSY) c->n_busy--;
     state->phase = WORKER_IDLE;
-    c->idle[(c->idle_head + c->n_idle) % c->options.n_workers] = worker;
-    c->n_idle++;
+    dispatch_idle(c, worker);
 }
 
 static void close_assignment(struct coordinator *c, int32_t worker, int32_t row) {
@@ -404,7 +318,7 @@ enum lvs_status coordinator_handle(struct coordinator *c, const struct coordinat
         break;
     }
     if (status == LVS_OK && !c->stopping) status = coordinator_end_stage_if_done(c, err);
-    if (status == LVS_OK) dispatch(c);
+    if (status == LVS_OK) dispatch_queued(c);
     if (status == LVS_OK && is_stuck(c)) {
         c->finished = true;
         coordinator_emit(c, ACTION_FINISHED);

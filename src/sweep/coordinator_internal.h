@@ -1,6 +1,7 @@
-/* The coordinator's state, shared by its files: events (coordinator.c), stages (coordinator_stage.c), the phases of a
- * stage (coordinator_phase.c), rungs (coordinator_rungs.c), trends (coordinator_trend.c), one trial again
- * (coordinator_rerun.c) and the trials with their look-up (coordinator_trials.c). */
+/* The coordinator's state, shared by its files: events (coordinator.c), who gets what (coordinator_dispatch.c), stages
+ * (coordinator_stage.c), the phases of a stage (coordinator_phase.c), rungs (coordinator_rungs.c), trends
+ * (coordinator_trend.c), one trial again (coordinator_rerun.c) and the trials with their look-up
+ * (coordinator_trials.c). */
 #pragma once
 #include "lvsweep/sweep.h"
 
@@ -98,6 +99,12 @@ int64_t coordinator_counted(const struct coordinator *coordinator, const struct 
 /* ---- queue ---- */
 void coordinator_enqueue(struct coordinator *coordinator, int32_t row);
 int32_t coordinator_dequeue(struct coordinator *coordinator); /* the longest; the queue must not be empty */
+
+/* ---- dispatch ---- */
+/* The worker, whose phase is WORKER_IDLE, can take an assignment. */
+void dispatch_idle(struct coordinator *coordinator, int32_t worker);
+/* Sends waiting trials to idle workers, one ACTION_ASSIGN each, until one of both runs out; nothing while stopping. */
+void dispatch_queued(struct coordinator *coordinator);
 
 /* ---- stages ---- */
 /* Opens stages from `stage` on until one has work to do or none is left. */
