@@ -5,9 +5,9 @@
  * Invariant: the race is a function of the rows' rungs alone, so a resume repeats every decision. */
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "coordinator_internal.h"
+#include "race_bound.h"
 
 bool rungs_at_once(const struct coordinator *c) {
     return c->options.stop_rule == STOP_ASHA || c->options.stop_rule == STOP_MEDIAN;
@@ -98,63 +98,7 @@ int64_t rungs_price_left(const struct coordinator *c, const struct trial_state *
     return sum + steps_price(c, state, from, steps_of(state));
 }
 
-/* ---- admission of a race: what it costs at most ---- */
-
-/* The segment prices of one rung, dearest first, and the sum of the `kept` dearest: those that may run it. */
-struct dearest {
-    int64_t *price; /* [n] */
-    int32_t kept;
-    __int128 sum;
-};
-struct race_bound {
-    int32_t n, factor, n_segments;
-    struct dearest segment[RUNGS_MAX + 1];
-};
-
-static int32_t kept_of(int32_t n, int32_t factor) {
-    return n / factor + (n % factor != 0);
-}
-
-static int32_t place_of(const struct dearest *list, int32_t n, int64_t price) {
-    int32_t low = 0, high = n;
-    while (low < high) {
-        int32_t middle = low + (high - low) / 2;
-        if (list->price[middle] >= price)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-/* The sum with one price more, of which `kept` count: as many as now, or one more. */
-static __int128 sum_with(const struct dearest *list, int32_t n, int32_t kept, int64_t price) {
-    bool more = kept > list->kept;
-    if (place_of(list, n, price) < kept) return list->sum + price - (more ? 0 : list->price[list->kept - 1]);
-    return more ? list->sum + list->price[list->kept] : list->sum;
-}
-
-static void dearest_add(struct dearest *list, int32_t n, int32_t kept, int64_t price) {
-    int32_t at = place_of(list, n, price);
-    list->sum = sum_with(list, n, kept, price);
-    list->kept = kept;
-    memmove(list->price + at + 1, list->price + at, (size_t)(n - at) * sizeof *list->price);
-    list->price[at] = price;
-}
-
-/* Takes a trial's segments into the bound when it then stays within the room (negative = no limit). */
-static bool bound_add(struct race_bound *bound, const int64_t *segments, __int128 room, bool always) {
-    __int128 total = 0;
-    int32_t kept = bound->n + 1;
-    for (int32_t k = 0; k < bound->n_segments; k++, kept = kept_of(kept, bound->factor))
-        total += sum_with(&bound->segment[k], bound->n, kept, segments[k]);
-    if (!always && room >= 0 && total > room) return false;
-    kept = bound->n + 1;
-    for (int32_t k = 0; k < bound->n_segments; k++, kept = kept_of(kept, bound->factor))
-        dearest_add(&bound->segment[k], bound->n, kept, segments[k]);
-    bound->n++;
-    return true;
-}
+/* ---- admission of a race: what it costs at most (race_bound.h) ---- */
 
 static void segment_prices(const struct coordinator *c, const struct trial_state *state, int64_t *out) {
     for (int32_t k = 0, from = 0; k <= c->n_rungs; k++) {
@@ -176,11 +120,10 @@ static __int128 room_of_race(const struct coordinator *c) {
 }
 
 static void admit_race(struct coordinator *c) {
-    struct race_bound bound = {.factor = c->options.stop_factor, .n_segments = c->n_rungs + 1};
+    struct race_bound bound;
     __int128 room = room_of_race(c);
     bool stopped = false;
-    for (int32_t k = 0; k < bound.n_segments; k++)
-        bound.segment[k].price = lvs_malloc((size_t)c->n_points * sizeof(int64_t) + 1);
+    race_bound_init(&bound, c->options.stop_factor, c->n_rungs + 1, c->n_points);
     for (int32_t i = 0; i < c->n_points; i++) {
         struct trial_state *state = coordinator_at(c, c->stage_rows[i]);
         int64_t segments[RUNGS_MAX + 1];
@@ -191,7 +134,7 @@ static void admit_race(struct coordinator *c) {
             continue;
         }
         segment_prices(c, state, segments);
-        if (!(stopped && !known) && bound_add(&bound, segments, room, known)) {
+        if (!(stopped && !known) && race_bound_add(&bound, segments, room, known)) {
             c->contenders[c->n_contenders++] = c->stage_rows[i];
             coordinator_begin(c, c->stage_rows[i]);
             continue;
@@ -199,8 +142,7 @@ static void admit_race(struct coordinator *c) {
         coordinator_cut(c, c->stage_rows[i], CUT_BY_FLOPS);
         stopped = stopped || c->options.over == OVER_STOP;
     }
-    for (int32_t k = 0; k < bound.n_segments; k++)
-        free(bound.segment[k].price);
+    race_bound_free(&bound);
 }
 
 /* ---- the race ---- */
@@ -312,7 +254,7 @@ static int by_row(const void *left, const void *right) {
 }
 
 static void decide(struct coordinator *c) {
-    int32_t entered = c->n_contenders, kept = kept_of(entered, c->options.stop_factor), n = 0, n_on = 0;
+    int32_t entered = c->n_contenders, kept = race_kept(entered, c->options.stop_factor), n = 0, n_on = 0;
     struct ranked *ranked = lvs_malloc((size_t)entered * sizeof *ranked + 1);
     for (int32_t i = 0; i < entered; i++) {
         const struct trial_state *state = coordinator_at(c, c->contenders[i]);
