@@ -55,13 +55,15 @@ void *key_base_of(const struct config_key *key, struct config *config);
 /* Position of rank, learning_rate, context (0, 1, 2), all others after them by name. */
 int key_axis_compare(const struct config_key *a, const struct config_key *b);
 
-/* ---- types (config_number.c, config_word.c, config_compound.c) ---- */
+/* ---- types (config_number.c, config_word.c, config_compound.c, config_split.c) ---- */
 
 extern const struct config_type type_int32, type_int64, type_whole, type_real, type_duration;
 extern const struct config_type type_choice, type_choice_text, type_yes_no, type_flags, type_text, type_path,
     type_names;
 extern const struct config_type type_steps, type_stride, type_history, type_horizon, type_alpha, type_warmup,
     type_series, type_narrow, type_split, type_stages;
+
+#define POINTS_MAX 1000000000 /* what a count of points or series may be */
 
 /* ---- numbers and words as text ---- */
 
