@@ -177,7 +177,7 @@ void theme_resolve(const struct report *report, const char *css, struct strbuf *
 /* Cell colour for a share 0 … 1 (cividis, dark blue to yellow), and whether its text must be light. */
 void cell_color(double share, char out[8], bool *light_text);
 
-/* ---- parts of the page (report_summary.c, report_tables.c) ---- */
+/* ---- parts of the page (report_summary.c, report_tables.c, report_provenance.c) ---- */
 
 void page_summary(struct report *report, struct strbuf *out);
 void page_trials(struct report *report, struct strbuf *out);
