@@ -67,6 +67,12 @@ enum { N_FORECAST_COLUMNS = 4 };
 extern const struct forecast_column forecast_columns[N_FORECAST_COLUMNS];
 bool h5_has_forecast_column(const struct file_plan *plan, const struct forecast_column *column);
 
+/* ---- h5_file_about.c: one process ---- */
+
+void h5_write_root(struct writer *w);   /* attributes of the file */
+void h5_write_ledger(struct writer *w); /* the group ledger */
+void h5_write_texts(struct writer *w);  /* the groups config and provenance */
+
 /* ---- h5_file_rows.c ---- */
 
 /* How rows are written: which of the table, how many at once, in how many rounds. */
