@@ -7,6 +7,7 @@
 
 #include "lvsweep/config.h"
 #include "lvsweep/flops.h"
+#include "lvsweep/metric.h"
 #include "lvsweep/record.h"
 #include "lvsweep/strbuf.h"
 #include "lvsweep/text.h"
@@ -256,14 +257,17 @@ void field_write_cell(const struct field *field, const struct results *results, 
 
 /* ---- choosing ---- */
 
-/* A column that `metric` may name: a float64 one over trials (or trials and channels: then its mean over channels), not
- * of the test split. LVS_USAGE with the possible names. */
-enum lvs_status metric_check(const char *name, struct lvs_error *err);
-bool metric_highest(const char *name); /* true where more is better: …r2…, …success_rate */
+/* What a metric (metric.h) is read from: no field, or METRIC_NO_CHANNEL, when these results have no such thing. Of a
+ * column by channel without a channel's name: the mean over channels, NaN when one of them is. */
+struct metric_column {
+    const struct field *field;
+    int32_t channel; /* METRIC_ALL_CHANNELS, or which */
+};
+struct metric_column metric_column(const struct results *results, const char *name);
 double metric_value(const struct results *results, const struct result_row *row, const char *name);
 /* "a metric that is not comparable over an axis is warned of": false when trials that differ in decimals, vocabulary or
  * padding cannot be ordered by it. */
-bool metric_comparable(const char *metric, const char *axis);
+bool metric_comparable(const char *name, const char *axis);
 
 struct best_choice {
     int32_t index;          /* of the chosen trial; -1 = none */
@@ -280,10 +284,10 @@ struct best_choice results_best(const struct results *results, int32_t stage, co
 /* By the sweep's metric, of the last stage that has one, whether or not the stage is over. */
 struct best_choice results_best_so_far(const struct results *results);
 /* The same where there is no table: every row is added (rows that are not done count for nothing), then the best is
- * asked for once. `metric` must outlive the choices. */
+ * asked for once. `metric` must outlive the choices; a channel in it is a number (metric_number_channel). */
 struct choices {
     const char *metric;
-    const struct field *field; /* the metric's column */
+    struct metric_column column;
     int32_t n_channel, n, capacity;
     bool second_pass;
     struct candidate *all; /* [n], owned */

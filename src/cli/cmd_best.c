@@ -24,8 +24,13 @@ static int run(int argc, char **argv) {
     if (optind + 1 != argc) return cli_usage(&command_best, "give a sweep's folder");
     struct lvs_error err = {0};
     struct results results;
-    if (metric && metric_check(metric, &err) != LVS_OK) return cli_fail(&err);
+    if (metric && metric_check(metric, NULL, 0, &err) != LVS_OK) return cli_fail(&err);
     if (results_read(argv[optind], &results, &err) != LVS_OK) return cli_fail(&err);
+    const struct results *known = &results;
+    if (metric && metric_check(metric, known->channel_name, known->n_channel, &err) != LVS_OK) {
+        results_free(&results);
+        return cli_fail(&err);
+    }
     if (metric) lvs_copy(results.metric, sizeof results.metric, metric);
     struct best_choice best = results_best_so_far(&results);
     char folder[LVS_PATH_MAX];
@@ -48,6 +53,7 @@ const struct command command_best = {
     .help = "lvsweep best DIR [--path] [--metric NAME]\n\n"
             "The best finished trial of the last stage that has one: lowest metric (highest\n"
             "for r2 and success_rate), mean over seeds, ties by fewer FLOPs of training,\n"
-            "then the earlier trial.\n",
+            "then the earlier trial. NAME is a val_ column, or one channel of it as\n"
+            "val_mae.prey; a wrong one lists them all.\n",
     .run = run,
 };

@@ -5,28 +5,7 @@
 #include <string.h>
 
 #include "config_internal.h"
-
-enum metric_need { NEED_LOSS, NEED_FORECAST, NEED_SAMPLES };
-
-/* Columns of results.h5 that may choose the best trial. */
-static const struct {
-    const char *name;
-    enum metric_need need;
-} metrics[] = {
-    {"val_loss", NEED_LOSS},
-    {"val_loss_masked", NEED_LOSS},
-    {"val_perplexity", NEED_LOSS},
-    {"val_nats_per_value", NEED_LOSS},
-    {"val_mse", NEED_FORECAST},
-    {"val_mae", NEED_FORECAST},
-    {"val_r2", NEED_FORECAST},
-    {"val_mse_scaled", NEED_FORECAST},
-    {"val_mae_scaled", NEED_FORECAST},
-    {"val_crps", NEED_SAMPLES},
-    {"val_success_rate", NEED_FORECAST},
-    {"val_forecast_cross_entropy", NEED_FORECAST},
-};
-#define METRIC_COUNT ((int)(sizeof metrics / sizeof metrics[0]))
+#include "lvsweep/metric.h"
 
 #define VALIDATION_BIT (1u << SPLIT_VALIDATION)
 
@@ -42,7 +21,7 @@ static void complain(const struct checker *checker, const char *section, const c
     __attribute__((format(printf, 4, 5)));
 
 static void complain(const struct checker *checker, const char *section, const char *name, const char *format, ...) {
-    char text[1024], stage[80] = "";
+    char text[2048], stage[80] = "";
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
@@ -62,16 +41,21 @@ static void complain(const struct checker *checker, const char *section, const c
 
 /* ---- the metric ---- */
 
-static int find_metric(const char *name) {
-    for (int i = 0; i < METRIC_COUNT; i++)
-        if (strcmp(metrics[i].name, name) == 0) return i;
-    return -1;
+static const char *near_metric(const char *name) {
+    const char *list[64];
+    char column[64];
+    int n = 0;
+    snprintf(column, sizeof column, "%.*s", (int)strcspn(name, "."), name);
+    for (; n < metric_count() && n < 63; n++)
+        list[n] = metric_at(n)->column;
+    list[n] = NULL;
+    return suggest_word(column, list);
 }
 
 static void check_metric_name(const struct checker *checker) {
-    const char *metric = checker->config->metric, *list[METRIC_COUNT + 1];
+    const char *metric = checker->config->metric;
     struct strbuf names;
-    if (find_metric(metric) >= 0) return;
+    if (metric_find(metric, NULL)) return; /* whether the series have its channel is known when they are read */
     if (strncmp(metric, "test_", 5) == 0) {
         complain(checker, "sweep", "metric",
                  "%s would choose by the test set, which then says nothing about new series; choose by its val_ twin",
@@ -79,31 +63,27 @@ static void check_metric_name(const struct checker *checker) {
         return;
     }
     strbuf_init(&names);
-    for (int i = 0; i < METRIC_COUNT; i++) {
-        list[i] = metrics[i].name;
-        strbuf_printf(&names, "%s%s", i ? ", " : "", metrics[i].name);
-    }
-    list[METRIC_COUNT] = NULL;
-    const char *near = suggest_word(metric, list);
+    metric_write_names(&names);
+    const char *near = near_metric(metric);
     complain(checker, "sweep", "metric", "\"%s\" is no column to choose by%s%s%s; allowed: %s", metric,
              near ? "; did you mean " : "", near ? near : "", near ? "?" : "", names.text);
     strbuf_free(&names);
 }
 
 static void check_metric_measured(const struct checker *checker, const struct settings *settings) {
-    int metric = find_metric(checker->config->metric);
-    if (metric < 0) return;
-    const char *name = metrics[metric].name;
+    const char *name = checker->config->metric;
+    const struct metric *metric = metric_find(name, NULL);
+    if (!metric) return;
     bool loss = settings->loss && settings->loss_on & VALIDATION_BIT;
     bool forecast = settings->forecast_on & VALIDATION_BIT;
-    if (metrics[metric].need == NEED_LOSS && !loss)
+    if (metric->need == METRIC_NEEDS_LOSS && !loss)
         complain(checker, "sweep", "metric",
                  "%s is not measured; set [evaluate] loss = yes and loss_on = validation, or choose another metric",
                  name);
-    if (metrics[metric].need != NEED_LOSS && !forecast)
+    if (metric->need != METRIC_NEEDS_LOSS && !forecast)
         complain(checker, "sweep", "metric",
                  "%s is not measured; set [evaluate] forecast_on = validation, or choose another metric", name);
-    else if (metrics[metric].need == NEED_SAMPLES && settings->samples < 2)
+    else if (metric->need == METRIC_NEEDS_SAMPLES && settings->samples < 2)
         complain(checker, "sweep", "metric",
                  "%s needs several forecasts a series; set [evaluate] decoding = sample and samples = 32", name);
 }

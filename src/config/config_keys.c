@@ -28,8 +28,8 @@ const struct config_key config_keys[] = {
     {"sweep", "stages", &type_stages, CONFIG(stages), "", NONE,
      .help = "Stages to run and their order; default: all [stage.…] sections as they stand.", .flags = KEY_EMPTY},
     {"sweep", "metric", &type_text, CONFIG(metric), "val_loss", NONE,
-     .help = "Column of results.h5 by which from = best chooses; lowest wins, highest for val_r2 and val_success_rate.",
-     .choices = "a validation column such as val_loss, val_mae or val_crps"},
+     .help = "Column of results.h5 by which from = best chooses; lowest wins, highest for R2 and val_success_rate.",
+     .choices = "a validation column such as val_loss, val_mae_median or val_crps, or one channel of it as val_mae.prey"},
 
     /* [budget] */
     {"budget", "flops", &type_whole, CONFIG(flops_cap), "none", NONE,

@@ -6,38 +6,25 @@
 #include <string.h>
 #include <xxhash.h>
 
-static bool may_choose(const struct field *field) {
-    return field->type == FIELD_F64 && field->axes <= AXES_TRIAL_CHANNEL && strncmp(field->name, "val_", 4) == 0;
+struct metric_column metric_column(const struct results *results, const char *name) {
+    const struct metric *metric = metric_find(name, NULL);
+    const int32_t n = results->n_channel;
+    return (struct metric_column){.field = metric ? field_find(metric->column) : NULL,
+                                  .channel = metric_channel(name, results->channel_name, n)};
 }
 
-enum lvs_status metric_check(const char *name, struct lvs_error *err) {
-    const struct field *field = field_find(name);
-    if (field && may_choose(field)) return LVS_OK;
-    struct strbuf names;
-    strbuf_init(&names);
-    for (int32_t i = 0; i < field_count(); i++)
-        if (may_choose(field_at(i))) strbuf_printf(&names, "%s%s", names.length ? ", " : "", field_at(i)->name);
-    lvs_fail(err, LVS_USAGE, "metric %s: %s; allowed: %s", name,
-             strncmp(name, "test_", 5) == 0 ? "the test split must not choose" : "no such metric", names.text);
-    strbuf_free(&names);
-    return LVS_USAGE;
-}
-
-bool metric_highest(const char *name) {
-    return strstr(name, "_r2") || strstr(name, "_success_rate");
-}
-
-static double value_of(const struct field *field, const struct results *results, const struct result_row *row) {
-    if (!field || !may_choose(field)) return NAN;
-    int32_t width = field->axes == AXES_TRIAL_CHANNEL ? results->n_channel : 1;
+static double value_of(struct metric_column column, const struct results *results, const struct result_row *row) {
+    if (!column.field || column.channel == METRIC_NO_CHANNEL) return NAN;
+    if (column.channel >= 0) return field_number(column.field, results, row, column.channel);
+    int32_t width = column.field->axes == AXES_TRIAL_CHANNEL ? results->n_channel : 1;
     double sum = 0;
     for (int32_t k = 0; k < width; k++)
-        sum += field_number(field, results, row, k);
+        sum += field_number(column.field, results, row, k);
     return width ? sum / width : NAN;
 }
 
 double metric_value(const struct results *results, const struct result_row *row, const char *name) {
-    return value_of(field_find(name), results, row);
+    return value_of(metric_column(results, name), results, row);
 }
 
 static bool is_one_of(const char *name, const char *const *list) {
@@ -46,16 +33,17 @@ static bool is_one_of(const char *name, const char *const *list) {
     return false;
 }
 
-bool metric_comparable(const char *metric, const char *axis) {
+bool metric_comparable(const char *name, const char *axis) {
     static const char *const token_losses[] = {"val_loss", "val_loss_masked", "val_perplexity",
                                                "val_forecast_cross_entropy", NULL};
     static const char *const padded[] = {"val_loss", "val_perplexity", NULL};
     static const char *const writings[] = {"decimals", "vocabulary", "decimal_point", NULL};
     static const char *const forecasts[] = {"history", "horizon", "series", "narrow", NULL};
-    bool of_loss = strstr(metric, "loss") || strstr(metric, "perplexity") || strstr(metric, "nats_per_value");
-    if (is_one_of(axis, writings)) return !is_one_of(metric, token_losses);
-    if (strcmp(axis, "padding") == 0) return !is_one_of(metric, padded);
-    return of_loss || !is_one_of(axis, forecasts);
+    const struct metric *metric = metric_find(name, NULL);
+    if (!metric) return true;
+    if (is_one_of(axis, writings)) return !is_one_of(metric->column, token_losses);
+    if (strcmp(axis, "padding") == 0) return !is_one_of(metric->column, padded);
+    return metric->need == METRIC_NEEDS_LOSS || !is_one_of(axis, forecasts);
 }
 
 uint64_t settings_group(const struct settings *settings) {
@@ -87,7 +75,8 @@ static int by_group(const void *a, const void *b) {
 }
 
 void choices_init(struct choices *choices, const char *metric, int32_t n_channel) {
-    *choices = (struct choices){.metric = metric, .field = field_find(metric), .n_channel = n_channel};
+    const struct results nameless = {.n_channel = n_channel};
+    *choices = (struct choices){.metric = metric, .column = metric_column(&nameless, metric), .n_channel = n_channel};
 }
 
 void choices_free(struct choices *choices) {
@@ -98,7 +87,7 @@ void choices_free(struct choices *choices) {
 void choices_add(struct choices *choices, const struct result_row *row) {
     const struct results results = {.n_channel = choices->n_channel};
     if (row->record.status != TRIAL_DONE) return;
-    double value = value_of(choices->field, &results, row);
+    double value = value_of(choices->column, &results, row);
     bool first_pass = row->trial.settings.narrow_first > 0;
     choices->second_pass = choices->second_pass || !first_pass;
     if (isnan(value)) return;
@@ -125,6 +114,7 @@ static void sort_by_group(struct choices *choices) {
 static struct choices choices_of(const struct results *results, int32_t stage, const char *metric) {
     struct choices choices;
     choices_init(&choices, metric, results->n_channel);
+    choices.column = metric_column(results, metric);
     for (int32_t i = 0; i < results->n_rows; i++) {
         const struct result_row *row = &results->rows[i];
         if (!row->outside && (stage < 0 || (row->stages >> stage & 1u))) choices_add(&choices, row);

@@ -136,21 +136,26 @@ uint64_t report_group_without_context(const struct settings *settings) {
 
 /* ---- the metric ---- */
 
-const char *report_metric_unit(const struct report *report) {
-    return report_unit(report, report->results->metric);
-}
-
-const char *report_unit(const struct report *report, const char *column) {
-    const struct field *field = field_find(column);
+/* `channel` < 0: what all channels share. */
+static const char *unit_of(const struct report *report, const struct field *field, int32_t channel) {
     if (!field || !field->units || strcmp(field->units, "1") == 0) return "";
     if (strcmp(field->units, "nat token-1") == 0) return "nat/token";
     if (strcmp(field->units, "nat value-1") == 0) return "nat/value";
     bool squared = strcmp(field->units, "data2") == 0;
     if (!squared && strcmp(field->units, "data") != 0) return field->units;
-    const char *unit = report->results->channel_unit[0];
-    for (int32_t c = 1; c < report->results->n_channel; c++)
+    const char *unit = report->results->channel_unit[channel < 0 ? 0 : channel];
+    for (int32_t c = 1; c < report->results->n_channel && channel < 0; c++)
         if (strcmp(unit, report->results->channel_unit[c]) != 0) return squared ? "units²" : "units";
     return squared ? "squared units" : unit;
+}
+
+const char *report_unit(const struct report *report, const char *column) {
+    return unit_of(report, field_find(column), METRIC_ALL_CHANNELS);
+}
+
+const char *report_metric_unit(const struct report *report) {
+    struct metric_column column = metric_column(report->results, report->results->metric);
+    return unit_of(report, column.field, column.channel);
 }
 
 double report_untrained(const struct report *report, int32_t context, int32_t decimals) {

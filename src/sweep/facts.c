@@ -57,9 +57,16 @@ static enum lvs_status read_all(const struct config *config, struct sweep_facts 
     return LVS_OK;
 }
 
+/* A channel that [sweep] metric names; the rest was checked when the configuration was read. */
+static enum lvs_status check_metric(const struct config *config, const struct series_set *set, struct lvs_error *err) {
+    if (metric_check(config->metric, set->channel_name, set->n_channel, err) == LVS_OK) return LVS_OK;
+    return lvs_error_prefix(err, "%s: [sweep]", config->path);
+}
+
 enum lvs_status sweep_facts_make(const struct config *config, struct sweep_facts **out, struct lvs_error *err) {
     struct sweep_facts *facts = lvs_calloc(1, sizeof *facts);
     enum lvs_status status = read_all(config, facts, err);
+    if (status == LVS_OK) status = check_metric(config, &facts->material.set, err);
     if (status != LVS_OK) {
         sweep_facts_destroy(facts);
         return status;

@@ -240,7 +240,8 @@ void coordinator_options_make(const struct config *config, const struct sweep_fa
         .stop_min_steps = config->stop_min_steps,
         .trend_skip = config->trend_skip,
     };
-    lvs_copy(out->metric, sizeof out->metric, config->metric);
+    const struct series_set *set = &facts->material.set;
+    metric_number_channel(config->metric, set->channel_name, set->n_channel, out->metric, sizeof out->metric);
 }
 
 void coordinator_options_free(struct coordinator_options *options) {

@@ -64,6 +64,22 @@ try:
     info = json.loads((where / "ends/trials" / row["name"] / "adapter/lvsweep.json").read_text())
     assert (info["vocabulary"]["pad_id"], info["vocabulary"]["eos_id"]) == (14, 15), info
 
+    # One channel's error chooses for from = best, for best and in results.h5; R2 by the highest.
+    rows = sweep("channel", "sweep.metric=val_mae.predator", "stage.search.learning_rate=1e-3, 3e-2",
+                 "stage.final.steps=3")
+    search = [row for row in rows if row["trial_stage"] == "search"]
+    least = min(search, key=lambda row: float(row["val_mae.predator"]))
+    final = next(row for row in rows if row["trial_stage"] == "final")
+    assert (final["lora_rank"], final["learning_rate"]) == (least["lora_rank"], least["learning_rate"]), rows
+    harness.run(0, "report", where / "channel")
+    assert "best val_mae.predator, population" in (where / "channel/report.html").read_text()
+    for name in ("val_mae.predator", "val_mae.prey", "val_r2.prey", "val_mae_scaled_median", "val_r2_mean"):
+        said = harness.run(0, "best", where / "channel", "--metric", name).stdout
+        assert f"{name} {float(final[name]):.6g}" in said, (name, said, final)
+    said = harness.run(0, "best", where / "channel", "--metric", "val_mae.pray", expect=2).stderr
+    assert "allowed: val_mae.prey, val_mae.predator" in said, said
+    assert "no problem found" in harness.run(0, "check", where / "channel").stdout
+
     # A warm start goes on from the best adapter of the stage before: one step of next to nothing leaves its loss.
     warm = ["stage.search.rank=4", "stage.search.steps=8", "stage.search.learning_rate=0.003", "stage.final.steps=1",
             "stage.final.learning_rate=1e-9", "evaluate.forecast_on=none"]

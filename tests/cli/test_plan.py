@@ -139,6 +139,10 @@ try:
                           (["stage.search.decimals=1"], None)]:
         said = harness.run(0, "plan", ini, *few, *(part for word in words for part in ("--set", word))).stderr
         assert (phrase in said) if phrase else ("comparable" not in said), (words, said)
+    # One channel may choose; the data must have it.
+    harness.run(0, "plan", ini, *few, "--set", "sweep.metric=val_mae.predator")
+    said = harness.run(0, "plan", ini, *few, "--set", "sweep.metric=val_mae.pray", expect=2).stderr
+    assert "metric val_mae.pray: the series have no such channel; allowed: val_mae.prey, val_mae.predator" in said, said
     said = harness.run(0, ini, *few, "--set", "stage.search.padding=right_masked, right_counted", "--output",
                        where / "pads").stderr
     assert "val_loss is not comparable over padding" in said, said

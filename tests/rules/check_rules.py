@@ -11,7 +11,7 @@ LAYER = dict(base=0, config=1, data=2, backend=2, model=3, flops=4, train=5, eva
 # The module that each public header belongs to.
 HEADER = dict(status="base", log="base", strbuf="base", rng="base", file="base", hash="base", process="base", fault="base", trial="base",
               clock="base",
-              record="base", version="base", config="config", series="data", text="data", tokenizer="data",
+              record="base", version="base", config="config", metric="config", series="data", text="data", tokenizer="data",
               window="data", describe="data", backend="backend", model="model", flops="flops", train="train",
               evaluate="evaluate", results="results", report="results", watch="results", grid="sweep", sweep="sweep", cli="cli")
 HEADER["import"] = "data"

@@ -143,26 +143,91 @@ static void order_of_rows_does_not_matter(void **state) {
     }
 }
 
+/* The list of metrics holds every number of the validation split that a trial ends with, and nothing else. */
+static void every_validation_column_may_choose(void **state) {
+    (void)state;
+    int32_t n = 0;
+    for (int32_t i = 0; i < field_count(); i++) {
+        const struct field *field = field_at(i);
+        const bool may =
+            field->type == FIELD_F64 && field->axes <= AXES_TRIAL_CHANNEL && strncmp(field->name, "val_", 4) == 0;
+        const struct metric *metric = metric_find(field->name, NULL);
+        if (may != (metric != NULL)) fail_msg("%s", field->name);
+        if (!may) continue;
+        n++;
+        const bool more = strstr(field->name, "_r2") || strstr(field->name, "success_rate");
+        assert_int_equal(metric->highest, more);
+        assert_int_equal(metric->by_channel, field->axes == AXES_TRIAL_CHANNEL);
+    }
+    assert_int_equal(metric_count(), n);
+}
+
 static void metrics_are_checked(void **state) {
     (void)state;
+    static const char names[2][64] = {"prey", "predator"};
     struct lvs_error err = {0};
-    assert_int_equal(metric_check("val_loss", &err), LVS_OK);
-    assert_int_equal(metric_check("val_mae_scaled", &err), LVS_OK);
-    assert_int_equal(metric_check("val_forecast_cross_entropy", &err), LVS_OK);
-    static const char *const refused[] = {"test_loss", "val_n_series", "seconds", "val_loss_curve", "lora_rank",
-                                          "",          "loss"};
+    char text[64];
+    assert_int_equal(metric_check("val_loss", names, 2, &err), LVS_OK);
+    assert_int_equal(metric_check("val_mae_scaled", names, 2, &err), LVS_OK);
+    assert_int_equal(metric_check("val_forecast_cross_entropy", NULL, 0, &err), LVS_OK);
+    assert_int_equal(metric_check("val_mae.predator", names, 2, &err), LVS_OK);
+    assert_int_equal(metric_check("val_mae.anything", NULL, 0, &err), LVS_OK);
+    static const char *const refused[] = {"test_loss", "val_n_series",  "seconds",  "val_loss_curve", "lora_rank",  "",
+                                          "loss",      "val_crps.prey", "val_mae.", "val_loss.prey",  "val_ma.prey"};
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
-        assert_int_equal(metric_check(refused[i], &err), LVS_USAGE);
+        assert_int_equal(metric_check(refused[i], names, 2, &err), LVS_USAGE);
         assert_non_null(strstr(err.text, "allowed: val_loss, "));
     }
+    assert_int_equal(metric_check("val_r2.pray", names, 2, &err), LVS_USAGE);
+    assert_non_null(strstr(err.text, "no such channel; allowed: val_r2.prey, val_r2.predator"));
+    metric_number_channel("val_mae.predator", names, 2, text, sizeof text);
+    assert_string_equal(text, "val_mae.#1");
+    assert_int_equal(metric_channel(text, NULL, 2), 1);
+    assert_int_equal(metric_channel(text, NULL, 1), METRIC_NO_CHANNEL);
+    assert_int_equal(metric_channel(text, names, 2), METRIC_NO_CHANNEL);
+    assert_int_equal(metric_channel("val_mae.prey", names, 2), 0);
+    assert_int_equal(metric_channel("val_mae", names, 2), METRIC_ALL_CHANNELS);
+    metric_number_channel("val_loss", names, 2, text, sizeof text);
+    assert_string_equal(text, "val_loss");
     assert_true(metric_highest("val_r2") && metric_highest("val_success_rate") && metric_highest("val_r2_mean"));
-    assert_false(metric_highest("val_loss") || metric_highest("val_mae"));
+    assert_true(metric_highest("val_r2.prey"));
+    assert_false(metric_highest("val_loss") || metric_highest("val_mae") || metric_highest("val_mae._r2"));
     assert_false(metric_comparable("val_loss", "decimals"));
     assert_true(metric_comparable("val_nats_per_value", "decimals"));
     assert_false(metric_comparable("val_loss", "padding"));
     assert_true(metric_comparable("val_loss_masked", "padding"));
     assert_true(metric_comparable("val_loss", "rank"));
     assert_false(metric_comparable("val_mae", "horizon"));
+    assert_false(metric_comparable("val_mae.loss", "horizon"));
+}
+
+/* One channel, by name or number, or the mean of all; R2 the highest. */
+static void channels_choose(void **state) {
+    (void)state;
+    static const char *const metrics[] = {"val_mae", "val_mae.prey", "val_mae.predator", "val_mae.#1",
+                                          "val_r2.predator"};
+    static const int32_t best_of[] = {2, 0, 1, 1, 2};
+    const int groups[N] = {0, 1, 2};
+    const double values[N] = {0}, errors[3][2] = {{1, 9}, {8, 2}, {2, 3}};
+    struct result_row rows[N];
+    struct results results = table(rows, groups, values);
+    results.n_rows = 3;
+    results.n_channel = 2;
+    for (int i = 0; i < 3; i++)
+        for (int c = 0; c < 2; c++) {
+            rows[i].record.val.mae[c] = errors[i][c];
+            rows[i].record.val.r2[c] = i * 0.1 - c;
+        }
+    for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++) {
+        const bool numbered = strchr(metrics[i], '#');
+        lvs_copy(results.channel_name[0], 64, numbered ? "" : "prey");
+        lvs_copy(results.channel_name[1], 64, numbered ? "" : "predator");
+        const struct best_choice best = results_best(&results, -1, metrics[i]);
+        assert_int_equal(best.index, best_of[i]);
+    }
+    assert_true(metric_value(&results, &rows[0], "val_mae.predator") == 9);
+    assert_true(metric_value(&results, &rows[0], "val_mae") == 5);
+    assert_true(isnan(metric_value(&results, &rows[0], "val_mae.pray")));
 }
 
 static void groups_are_settings_without_the_seed(void **state) {
@@ -188,7 +253,9 @@ int main(void) {
         cmocka_unit_test(nan_and_unfinished_never_win),
         cmocka_unit_test(a_diverged_seed_is_left_out_of_the_mean),
         cmocka_unit_test(order_of_rows_does_not_matter),
+        cmocka_unit_test(every_validation_column_may_choose),
         cmocka_unit_test(metrics_are_checked),
+        cmocka_unit_test(channels_choose),
         cmocka_unit_test(groups_are_settings_without_the_seed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
