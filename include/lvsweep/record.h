@@ -34,6 +34,11 @@ struct forecast_metrics {
     double mae_mean, mae_median;               /* over series, all channels, units of the data */
     double mae_scaled_mean, mae_scaled_median; /* the same in scaled space */
     double mse_mean, mse_scaled_mean, r2_mean;
+    double mse_median, mse_scaled_median, r2_median; /* over series, all channels */
+    /* Medians over series of what mse … mae_scaled are the means of. */
+    double mse_channel_median[LVS_MAX_CHANNELS], mae_channel_median[LVS_MAX_CHANNELS];
+    double r2_channel_median[LVS_MAX_CHANNELS];
+    double mse_scaled_channel_median[LVS_MAX_CHANNELS], mae_scaled_channel_median[LVS_MAX_CHANNELS];
     double crps;          /* fair estimator, mean over points, scaled space; NaN with one sample */
     double success_rate;  /* share of series whose forecast has every point, all well-formed */
     double cross_entropy; /* of the true continuation's tokens, nats a token; NaN when not asked for */

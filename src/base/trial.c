@@ -32,6 +32,9 @@ static struct forecast_metrics unknown_forecast(void) {
         .mse_mean = NAN,
         .mse_scaled_mean = NAN,
         .r2_mean = NAN,
+        .mse_median = NAN,
+        .mse_scaled_median = NAN,
+        .r2_median = NAN,
         .crps = NAN,
         .success_rate = NAN,
         .cross_entropy = NAN,
@@ -40,8 +43,19 @@ static struct forecast_metrics unknown_forecast(void) {
         .n_missing = -1,
         .n_negative = -1,
     };
-    for (int c = 0; c < LVS_MAX_CHANNELS; c++)
-        metrics.mse[c] = metrics.mae[c] = metrics.r2[c] = metrics.mse_scaled[c] = metrics.mae_scaled[c] = NAN;
+    double *const by_channel[] = {metrics.mse,
+                                  metrics.mae,
+                                  metrics.r2,
+                                  metrics.mse_scaled,
+                                  metrics.mae_scaled,
+                                  metrics.mse_channel_median,
+                                  metrics.mae_channel_median,
+                                  metrics.r2_channel_median,
+                                  metrics.mse_scaled_channel_median,
+                                  metrics.mae_scaled_channel_median};
+    for (size_t i = 0; i < sizeof by_channel / sizeof *by_channel; i++)
+        for (int c = 0; c < LVS_MAX_CHANNELS; c++)
+            by_channel[i][c] = NAN;
     return metrics;
 }
 

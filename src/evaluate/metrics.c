@@ -145,16 +145,43 @@ static void count_pieces(const struct forecast_set *set, struct forecast_metrics
     out->success_rate = n_forecasts > 0 ? (double)n_success / (double)n_forecasts : NAN;
 }
 
-static void channel_means(const struct forecast_set *set, const struct score_table *table,
-                          struct forecast_metrics *out) {
+/* Over series: mean and median of one score by channel. */
+static void over_series(const struct forecast_set *set, const struct score_table *table, enum score score,
+                        double mean[LVS_MAX_CHANNELS], double median[LVS_MAX_CHANNELS]) {
     for (int32_t c = 0; c < LVS_MAX_CHANNELS; c++) {
-        bool there = c < set->n_channel;
-        out->mse[c] = there ? mean_finite(score_row(table, set, SCORE_MSE, c), set->n_series) : NAN;
-        out->mae[c] = there ? mean_finite(score_row(table, set, SCORE_MAE, c), set->n_series) : NAN;
-        out->r2[c] = there ? mean_finite(score_row(table, set, SCORE_R2, c), set->n_series) : NAN;
-        out->mse_scaled[c] = there ? mean_finite(score_row(table, set, SCORE_MSE_SCALED, c), set->n_series) : NAN;
-        out->mae_scaled[c] = there ? mean_finite(score_row(table, set, SCORE_MAE_SCALED, c), set->n_series) : NAN;
+        const double *row = c < set->n_channel ? score_row(table, set, score, c) : NULL;
+        mean[c] = row ? mean_finite(row, set->n_series) : NAN;
+        median[c] = row ? median_finite(row, set->n_series) : NAN;
     }
+}
+
+static void channel_metrics(const struct forecast_set *set, const struct score_table *table,
+                            struct forecast_metrics *out) {
+    over_series(set, table, SCORE_MSE, out->mse, out->mse_channel_median);
+    over_series(set, table, SCORE_MAE, out->mae, out->mae_channel_median);
+    over_series(set, table, SCORE_R2, out->r2, out->r2_channel_median);
+    over_series(set, table, SCORE_MSE_SCALED, out->mse_scaled, out->mse_scaled_channel_median);
+    over_series(set, table, SCORE_MAE_SCALED, out->mae_scaled, out->mae_scaled_channel_median);
+}
+
+static void series_metrics(const struct forecast_set *set, const struct score_table *table,
+                           struct forecast_metrics *out) {
+    const struct {
+        enum score score;
+        double *mean, *median;
+    } all[] = {
+        {SCORE_MSE, &out->mse_mean, &out->mse_median},
+        {SCORE_MAE, &out->mae_mean, &out->mae_median},
+        {SCORE_R2, &out->r2_mean, &out->r2_median},
+        {SCORE_MSE_SCALED, &out->mse_scaled_mean, &out->mse_scaled_median},
+        {SCORE_MAE_SCALED, &out->mae_scaled_mean, &out->mae_scaled_median},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        const double *row = table->all + (int64_t)all[i].score * set->n_series;
+        *all[i].mean = mean_finite(row, set->n_series);
+        *all[i].median = median_finite(row, set->n_series);
+    }
+    out->crps = mean_finite(table->all + (int64_t)SCORE_CRPS * set->n_series, set->n_series);
 }
 
 void forecast_measure(const struct forecast_set *set, const struct scaling *scaling, struct forecast_metrics *out,
@@ -164,15 +191,8 @@ void forecast_measure(const struct forecast_set *set, const struct scaling *scal
     struct score_table table;
     fill_table(set, scaling, &table);
     count_pieces(set, out);
-    channel_means(set, &table, out);
-    out->mae_mean = mean_finite(table.all + (int64_t)SCORE_MAE * n, n);
-    out->mae_median = median_finite(table.all + (int64_t)SCORE_MAE * n, n);
-    out->mae_scaled_mean = mean_finite(table.all + (int64_t)SCORE_MAE_SCALED * n, n);
-    out->mae_scaled_median = median_finite(table.all + (int64_t)SCORE_MAE_SCALED * n, n);
-    out->mse_mean = mean_finite(table.all + (int64_t)SCORE_MSE * n, n);
-    out->mse_scaled_mean = mean_finite(table.all + (int64_t)SCORE_MSE_SCALED * n, n);
-    out->r2_mean = mean_finite(table.all + (int64_t)SCORE_R2 * n, n);
-    out->crps = mean_finite(table.all + (int64_t)SCORE_CRPS * n, n);
+    channel_metrics(set, &table, out);
+    series_metrics(set, &table, out);
     out->cross_entropy = mean_finite(set->cross_entropy, n);
     if (series_mae_scaled)
         memcpy(series_mae_scaled, table.all + (int64_t)SCORE_MAE_SCALED * n, (size_t)n * sizeof(double));

@@ -51,6 +51,22 @@
      F64(record.part.mse_scaled_mean)}, \
     {split "_r2_mean", words " forecasts: coefficient of determination, all channels", "1", \
      F64(record.part.r2_mean)}, \
+    {split "_mse_median", words " forecasts: median over series of the squared error, all channels", "data2", \
+     F64(record.part.mse_median)}, \
+    {split "_mse_scaled_median", words " forecasts: median over series of the squared error in scaled space", "1", \
+     F64(record.part.mse_scaled_median)}, \
+    {split "_r2_median", words " forecasts: median over series of the coefficient of determination, all channels", \
+     "1", F64(record.part.r2_median)}, \
+    {split "_mse_channel_median", words " forecasts: median over series of the squared error", "data2", \
+     F64(record.part.mse_channel_median), PER_CHANNEL}, \
+    {split "_mae_channel_median", words " forecasts: median over series of the absolute error", "data", \
+     F64(record.part.mae_channel_median), PER_CHANNEL}, \
+    {split "_r2_channel_median", words " forecasts: median over series of the coefficient of determination", "1", \
+     F64(record.part.r2_channel_median), PER_CHANNEL}, \
+    {split "_mse_scaled_channel_median", words " forecasts: median over series of the squared error in scaled space, " \
+     "by channel", "1", F64(record.part.mse_scaled_channel_median), PER_CHANNEL}, \
+    {split "_mae_scaled_channel_median", words " forecasts: median over series of the absolute error in scaled " \
+     "space, by channel", "1", F64(record.part.mae_scaled_channel_median), PER_CHANNEL}, \
     {split "_crps", words " forecasts: continuous ranked probability score in scaled space, fair estimator", "1", \
      F64(record.part.crps)}, \
     {split "_success_rate", words " forecasts: share of series with every point well-formed", "1", \

@@ -73,7 +73,8 @@ try:
     assert (final["lora_rank"], final["learning_rate"]) == (least["lora_rank"], least["learning_rate"]), rows
     harness.run(0, "report", where / "channel")
     assert "best val_mae.predator, population" in (where / "channel/report.html").read_text()
-    for name in ("val_mae.predator", "val_mae.prey", "val_r2.prey", "val_mae_scaled_median", "val_r2_mean"):
+    for name in ("val_mae.predator", "val_mae.prey", "val_r2.prey", "val_mae_scaled_median", "val_r2_mean",
+                 "val_mse_scaled_channel_median.predator", "val_r2_median"):
         said = harness.run(0, "best", where / "channel", "--metric", name).stdout
         assert f"{name} {float(final[name]):.6g}" in said, (name, said, final)
     said = harness.run(0, "best", where / "channel", "--metric", "val_mae.pray", expect=2).stderr

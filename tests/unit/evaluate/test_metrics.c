@@ -69,6 +69,44 @@ static void complete_forecasts_as_numpy(void **state) {
     assert_int_equal(out.n_negative, 1);
 }
 
+/* Three series of unlike errors: medians over series by channel and over all channels, printed by NumPy. */
+static void medians_as_numpy(void **state) {
+    (void)state;
+    double truth[3 * 4 * 2] = {6.25, 8.97, 7.76, 2.25, 3.0,  8.74, 0.05, 8.21, 7.97, 4.68, 3.03, 2.78,
+                               2.55, 4.45, 5.05, 5.53, 9.96, 7.93, 6.22, 9.89, 2.15, 1.6,  6.13, 0.44};
+    double guess[3 * 4 * 2] = {6.33, 8.78, 6.5,  1.71, 2.98,  8.85, -0.72, 7.73,  6.99, 3.06,  4.09, 1.16,
+                               2.52, 6.22, 4.47, 5.31, 10.29, 8.31, 2.54,  10.35, 6.23, -7.68, 8.71, 1.16};
+    double unit[3 * 2] = {2, 0.5, 10, 1, 3, 4}, entropy[3] = {NAN, NAN, NAN};
+    const struct scaling factor = {.n_series = 3, .n_channel = 2, .factor = unit};
+    struct text_decoded decoded[3] = {{.success = true}, {.success = true}, {.success = true}};
+    int32_t row[3] = {0, 1, 2};
+    struct forecast_set set = make_set(3, 4, 1, row, truth, guess, decoded, entropy);
+    struct forecast_metrics out;
+    forecast_measure(&set, &factor, &out, NULL);
+    assert_close(out.mse[0], 48.62217499999999);
+    assert_close(out.mse_channel_median[0], 60.53249999999999);
+    assert_close(out.mse_channel_median[1], 2.1075249999999994);
+    assert_close(out.mae_channel_median[0], 6.624999999999998);
+    assert_close(out.mae_channel_median[1], 1.3074999999999999);
+    assert_close(out.r2_channel_median[0], 0.8670842299415924);
+    assert_close(out.r2_channel_median[1], -0.3415353678038786);
+    assert_close(out.mse_scaled_channel_median[0], 0.6053249999999999);
+    assert_close(out.mse_scaled_channel_median[1], 2.1075249999999994);
+    assert_close(out.mae_scaled_channel_median[0], 0.6624999999999999);
+    assert_close(out.mae_scaled_channel_median[1], 1.3074999999999999);
+    assert_close(out.mse_median, 31.320012499999997);
+    assert_close(out.mae_median, 3.966249999999999);
+    assert_close(out.r2_median, -0.12663445326704215);
+    assert_close(out.mse_scaled_median, 1.3564249999999998);
+    assert_close(out.mae_scaled_median, 0.9849999999999999);
+    assert_true(isnan(out.r2_channel_median[2]) && isnan(out.mae_scaled_channel_median[LVS_MAX_CHANNELS - 1]));
+    decoded[0].n_surplus = decoded[1].n_surplus = 1; /* partial = drop: the median of the third alone */
+    set.whole_only = true;
+    forecast_measure(&set, &factor, &out, NULL);
+    assert_close(out.mse_median, out.mse_mean);
+    assert_close(out.mae_channel_median[1], out.mae[1]);
+}
+
 /* Series 0 reads only one prey value (off by 1), series 1 nothing at all. */
 static void holes_leave_finite_metrics(void **state) {
     (void)state;
@@ -219,6 +257,7 @@ static void nothing_to_measure(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(complete_forecasts_as_numpy),
+        cmocka_unit_test(medians_as_numpy),
         cmocka_unit_test(holes_leave_finite_metrics),
         cmocka_unit_test(infinite_values_count_as_unread),
         cmocka_unit_test(within_a_series_values_weigh_alike),

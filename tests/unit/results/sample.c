@@ -36,6 +36,8 @@ void sample_trial(int32_t index, int32_t stage, struct trial *out) {
     s->loss_on = s->forecast_on = 1u << SPLIT_VALIDATION;
     s->temperature = s->top_p = s->repetition_penalty = 1;
     s->samples = 1;
+    s->end = END_NEVER;
+    s->partial = PARTIAL_DROP;
     s->baselines = 7;
     s->decimals = 2;
     snprintf(out->name, sizeof out->name, "r%d-lr%g-c512-s%lld-%06x", s->lora_rank, s->learning_rate,
@@ -53,6 +55,11 @@ static void sample_forecast(double base, struct forecast_metrics *out) {
         out->r2[c] = 1 - base / (3 + c);
         out->mse_scaled[c] = base * (1 + c) / 11;
         out->mae_scaled[c] = base * (1 + c) / 13;
+        out->mse_channel_median[c] = base * (1 + c) / 4;
+        out->mae_channel_median[c] = base * (1 + c) / 8;
+        out->r2_channel_median[c] = 1 - base / (4 + c);
+        out->mse_scaled_channel_median[c] = base * (1 + c) / 12;
+        out->mae_scaled_channel_median[c] = base * (1 + c) / 14;
     }
     out->mae_mean = base / 7;
     out->mae_median = base / 8;
@@ -61,6 +68,9 @@ static void sample_forecast(double base, struct forecast_metrics *out) {
     out->mse_mean = base / 3;
     out->mse_scaled_mean = base / 11;
     out->r2_mean = 1 - base / 3;
+    out->mse_median = base / 4;
+    out->mse_scaled_median = base / 12;
+    out->r2_median = 1 - base / 4;
     out->success_rate = 0.96;
     out->n_series = 25;
     out->n_malformed = 1;

@@ -14,6 +14,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "lvsweep/file.h"
 #include "lvsweep/rng.h"
 
 /* ---- helpers ---- */
@@ -517,6 +518,30 @@ static void failed_writes_leave_whole_lines(void **state) {
     assert_int_equal(count, 9 + 20);
 }
 
+/* Written before members were added: they read as not measured, settings as what was done then. */
+static void older_journals_are_read(void **state) {
+    (void)state;
+    struct lvs_error err = {0};
+    struct results results;
+    char *bytes;
+    size_t length;
+    assert_int_equal(
+        file_read(LVS_SOURCE_DIR "/tests/fuzz/corpus/journal/as_it_stands", 1 << 20, &bytes, &length, &err), LVS_OK);
+    assert_null(strstr(bytes, "_channel_median"));
+    results_init(&results, "out");
+    if (journal_replay_bytes("older", bytes + 1, length - 1, results_apply, &results, NULL, &err) != LVS_OK)
+        fail_msg("%s", err.text);
+    assert_true(results.n_rows > 0);
+    const struct result_row *row = &results.rows[0];
+    assert_true(row->record.val.mae_median == 0.0625);
+    assert_true(isnan(row->record.val.mse_median) && isnan(row->record.val.r2_median));
+    assert_true(isnan(row->record.val.mse_channel_median[0]) && isnan(row->record.test.mae_channel_median[1]));
+    assert_int_equal(row->trial.settings.end, END_STOP);
+    assert_int_equal(row->trial.settings.partial, PARTIAL_COUNT);
+    results_free(&results);
+    free(bytes);
+}
+
 static void replay_gives_the_same_table(void **state) {
     (void)state;
     struct lvs_error err = {0};
@@ -561,6 +586,7 @@ int main(void) {
         WITH_FOLDER(files_that_are_none),
         WITH_FOLDER(failed_writes_leave_whole_lines),
         WITH_FOLDER(replay_gives_the_same_table),
+        cmocka_unit_test(older_journals_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
