@@ -214,10 +214,22 @@ static void add_stage(const struct results *results, const struct columns *colum
     free(keyed);
 }
 
+/* Whether the untrained model was measured on texts of several numbers of decimals. */
+static bool decimals_differ(const struct results *results) {
+    int32_t first = -1;
+    for (int32_t i = 0; i < results->n_baselines; i++) {
+        const struct baseline *baseline = &results->baselines[i];
+        if (baseline->kind != BASELINE_UNTRAINED || baseline->decimals < 0) continue;
+        if (first >= 0 && baseline->decimals != first) return true;
+        first = baseline->decimals;
+    }
+    return false;
+}
+
 static void add_baseline(const struct results *results, const struct columns *columns, const struct baseline *baseline,
                          struct layout *layout) {
     struct result_row as_row;
-    char value[24], place[64] = "";
+    char value[24], place[64] = "", digits[32] = "";
     memset(&as_row, 0, sizeof as_row);
     as_row.record.val_loss = baseline->val_loss;
     as_row.record.test_loss = baseline->test_loss;
@@ -228,7 +240,9 @@ static void add_baseline(const struct results *results, const struct columns *co
     layout_set(row, 0, "baseline");
     if (baseline->kind == BASELINE_UNTRAINED && baseline->context > 0)
         snprintf(place, sizeof place, ", context %d", baseline->context);
-    layout_set(row, 1, "%s%s", baseline_name(baseline->kind), place);
+    if (baseline->kind == BASELINE_UNTRAINED && decimals_differ(results))
+        snprintf(digits, sizeof digits, ", decimals %d", baseline->decimals);
+    layout_set(row, 1, "%s%s%s", baseline_name(baseline->kind), place, digits);
     short_value(metric_value(results, &as_row, results->metric), value);
     layout_set(row, columns->metric, "%s", value);
     if (!columns->error) return;

@@ -42,6 +42,25 @@ static void rows_baselines_budget_and_places(void **state) {
     results_free(&results);
 }
 
+/* Two lines of the untrained model tell what differs. */
+static void baselines_of_several_decimals(void **state) {
+    (void)state;
+    struct results results;
+    struct lvs_error err = {0};
+    sample_results(&results, "run.lvsweep", 9);
+    struct baseline baseline = results.baselines[0];
+    assert_int_equal(baseline.kind, BASELINE_UNTRAINED);
+    baseline.decimals = 3;
+    snprintf(baseline.key, sizeof baseline.key, "three");
+    struct journal_event event = {.kind = JOURNAL_BASELINE, .baseline = &baseline};
+    assert_int_equal(results_apply(&results, &event, &err), LVS_OK);
+    char *text = table_of(&results, 0);
+    require_line(text, "baseline  untrained, context 512, decimals 2  1.200     0.114\n");
+    require_line(text, "baseline  untrained, context 512, decimals 3  1.200     0.114\n");
+    free(text);
+    results_free(&results);
+}
+
 /* After an interruption the last line names what is there: no best trial before one has finished, no link before its
  * stage is over. */
 static void places_are_there(void **state) {
@@ -168,6 +187,7 @@ static void cutting_keeps_whole_characters(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_baselines_budget_and_places),
+        cmocka_unit_test(baselines_of_several_decimals),
         cmocka_unit_test(places_are_there),
         cmocka_unit_test(seeds_are_one_line),
         cmocka_unit_test(deviations_show_a_digit),
