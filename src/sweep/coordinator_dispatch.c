@@ -5,6 +5,8 @@
 
 #include "coordinator_internal.h"
 
+#define PACK_LOOK 64 /* trials of other kinds that a pack being filled passes over at most */
+
 void dispatch_idle(struct coordinator *c, int32_t worker) {
     c->idle[(c->idle_head + c->n_idle) % c->options.n_workers] = worker;
     c->n_idle++;
@@ -52,15 +54,29 @@ static void give(struct coordinator *c, int32_t row, int32_t worker) {
     state->assigned[state->n_assigned++] = row;
 }
 
+/* Fills the worker's pack: the trials that may go with `first`, of those at the head of the queue, in its order. The
+ * others go back. */
+static void give_alike(struct coordinator *c, int32_t worker, int32_t first, int32_t limit) {
+    struct worker_state *state = &c->workers[worker];
+    int32_t aside[PACK_LOOK], n_aside = 0;
+    while (c->n_queue > 0 && state->n_assigned < limit && n_aside < PACK_LOOK) {
+        int32_t row = coordinator_dequeue(c);
+        if (pack_together(coordinator_at(c, first), coordinator_at(c, row)))
+            give(c, row, worker);
+        else
+            aside[n_aside++] = row;
+    }
+    for (int32_t i = 0; i < n_aside; i++)
+        coordinator_enqueue(c, aside[i]);
+}
+
 static void assign(struct coordinator *c, int32_t worker) {
     struct worker_state *state = &c->workers[worker];
     int32_t first = take_first(c, worker), limit = pack_limit(c, first);
     state->n_assigned = 0;
     state->assignment_failed = false;
     give(c, first, worker);
-    while (c->n_queue > 0 && state->n_assigned < limit &&
-           pack_together(coordinator_at(c, first), coordinator_at(c, c->queue[0].row)))
-        give(c, coordinator_dequeue(c), worker);
+    give_alike(c, worker, first, limit);
     state->n_open = state->n_assigned;
     state->phase = WORKER_BUSY;
     c->n_busy++;

@@ -11,6 +11,7 @@ static void synthetic_trial(const struct synthetic_grid *grid, int32_t stage, in
     out->parent = -1;
     out->settings.lora_rank = 2 + point % 7;
     out->settings.context = 128;
+    out->settings.decimals = grid->kinds > 0 ? point % grid->kinds : 0;
     out->settings.batch = 4;
     out->settings.learning_rate = 1e-4;
     out->settings.seed = grid->key_base + point; /* settings differ: no averaging over seeds wanted */

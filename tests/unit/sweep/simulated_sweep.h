@@ -12,6 +12,7 @@ struct synthetic_grid {
     int32_t key_base;                  /* trials of different bases have different keys */
     bool shared_first;                 /* the first point of every later stage equals the best trial */
     int32_t narrow_first, narrow_then; /* of every point; 0 = none */
+    int32_t kinds;                     /* of decimals that points have in turn; 0 = one */
 };
 /* Of a trial after so many steps. */
 double synthetic_loss(const struct trial *trial, int32_t step);

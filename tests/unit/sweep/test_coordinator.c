@@ -70,17 +70,19 @@ static bool is_exact(const struct settings *settings) {
 
 /* 9 equal-context trials in packs of at most 7: shared out over the workers that are
  * there (3, then 2, 2, 1, 1 over three: the tail stays short), or always as wide as can be; one by one when
- * nothing is known of the bits and nobody asked for packs. */
+ * nothing is known of the bits and nobody asked for packs. Trials of another kind are passed over. */
 static void test_packs_spread_over_workers(void **state) {
     (void)state;
     static const struct {
         int32_t workers;
         bool exact;
         int32_t assignments, rows; /* rows: most of a step; a trial has 512 */
-    } cases[] = {{1, true, 2, 0},    {3, true, 5, 0},    {9, true, 9, 0},   {9, false, 2, 0},   {1, true, 2, 8192},
-                 {1, true, 5, 1535}, {3, true, 6, 1024}, {1, true, 9, 256}, {2, true, 4, 2048}, {1, false, 9, 8192}};
+        int32_t kinds;             /* trials of different kinds cannot share a pack, and stand in turn */
+    } cases[] = {{1, true, 2, 0, 0},    {3, true, 5, 0, 0},     {9, true, 9, 0, 0},    {9, false, 2, 0, 0},
+                 {1, true, 2, 8192, 0}, {1, true, 5, 1535, 0},  {3, true, 6, 1024, 0}, {1, true, 9, 256, 0},
+                 {2, true, 4, 2048, 0}, {1, false, 9, 8192, 0}, {1, true, 2, 0, 2},    {1, false, 3, 0, 3}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct synthetic_grid grid = {.points = {9}, .price = 10};
+        struct synthetic_grid grid = {.points = {9}, .price = 10, .kinds = cases[i].kinds};
         struct planner planner = synthetic_planner(&grid);
         static const double share[1];
         static const bool from_best[1];
