@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "cli_output.h"
 #include "forecast_internal.h"
 
 static bool take_number(struct forecast_request *request, int option) {
@@ -39,6 +40,7 @@ static bool take_option(struct forecast_request *request, int option) {
                  {'c', &request->columns.channels}};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         if (words[i].option == option) *words[i].value = optarg;
+    if (option == 'f') request->force = true;
     if (option == 'S') cli_sets_add(&request->sets, optarg);
     if (option == 'e') return cli_integer(&command_forecast, "--seed", optarg, 0, INT64_MAX / 2, &request->seed);
     if (option == 'k') return cli_number(&command_forecast, "--temperature", optarg, 1e-3, 100, &request->temperature);
@@ -47,6 +49,11 @@ static bool take_option(struct forecast_request *request, int option) {
 }
 
 static enum lvs_status answer(const struct forecast_request *request, struct lvs_error *err) {
+    const struct cli_target target = {.path = request->output,
+                                      .force = request->force,
+                                      .product = &cli_product_forecast,
+                                      .inputs = {request->data, request->adapter.folder, request->adapter.model}};
+    LVS_TRY(cli_may_write(&target, err));
     struct opened_adapter *adapter = lvs_calloc(1, sizeof *adapter);
     struct series_set set = {0};
     struct forecast_table table = {0};
@@ -68,16 +75,25 @@ static enum lvs_status answer(const struct forecast_request *request, struct lvs
 }
 
 static int run(int argc, char **argv) {
-    static const struct option options[] = {
-        {"data", required_argument, NULL, 'd'},        {"output", required_argument, NULL, 'o'},
-        {"horizon", required_argument, NULL, 'H'},     {"history", required_argument, NULL, 'y'},
-        {"samples", required_argument, NULL, 'n'},     {"seed", required_argument, NULL, 'e'},
-        {"temperature", required_argument, NULL, 'k'}, {"top-p", required_argument, NULL, 'q'},
-        {"trial", required_argument, NULL, 'r'},       {"model", required_argument, NULL, 'm'},
-        {"backend", required_argument, NULL, 'b'},     {"precision", required_argument, NULL, 'p'},
-        {"threads", required_argument, NULL, 'T'},     {"series", required_argument, NULL, 's'},
-        {"time", required_argument, NULL, 't'},        {"channels", required_argument, NULL, 'c'},
-        {"set", required_argument, NULL, 'S'},         {0}};
+    static const struct option options[] = {{"data", required_argument, NULL, 'd'},
+                                            {"output", required_argument, NULL, 'o'},
+                                            {"horizon", required_argument, NULL, 'H'},
+                                            {"history", required_argument, NULL, 'y'},
+                                            {"samples", required_argument, NULL, 'n'},
+                                            {"seed", required_argument, NULL, 'e'},
+                                            {"temperature", required_argument, NULL, 'k'},
+                                            {"top-p", required_argument, NULL, 'q'},
+                                            {"trial", required_argument, NULL, 'r'},
+                                            {"model", required_argument, NULL, 'm'},
+                                            {"backend", required_argument, NULL, 'b'},
+                                            {"precision", required_argument, NULL, 'p'},
+                                            {"threads", required_argument, NULL, 'T'},
+                                            {"series", required_argument, NULL, 's'},
+                                            {"time", required_argument, NULL, 't'},
+                                            {"channels", required_argument, NULL, 'c'},
+                                            {"set", required_argument, NULL, 'S'},
+                                            {"force", no_argument, NULL, 'f'},
+                                            {0}};
     struct forecast_request request = {.adapter = {.backend = "auto", .precision = "auto"},
                                        .horizon = 50,
                                        .samples = 20,
@@ -114,7 +130,8 @@ const struct command command_forecast = {
             "                    columns of the CSV, where they are called otherwise\n"
             "  --set data.missing=interpolate|drop_series\n"
             "                    what to do about gaps (default: refuse)\n"
-            "  --backend auto|cpu|cuda, --precision auto|fp32|bf16, --threads N\n\n"
+            "  --backend auto|cpu|cuda, --precision auto|fp32|bf16, --threads N\n"
+            "  --force           overwrite a file that is no earlier forecast\n\n"
             "Only digits, signs and separators can be drawn. Values are scaled as in\n"
             "training, by the points given.\n",
     .run = run,

@@ -3,12 +3,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli_internal.h"
+#include "cli_output.h"
 #include "lvsweep/import.h"
 
 struct import_request {
     struct import_options columns;
     const char *input, *output, *units, *time_unit;
+    bool force;
 };
 
 /* "kg+m": one for all channels, or one each. */
@@ -53,7 +54,9 @@ static void print_summary(const struct import_request *request, const struct ser
 }
 
 static enum lvs_status import_file(const struct import_request *request, struct lvs_error *err) {
+    const struct cli_target target = {.path = request->output, .force = request->force, .inputs = {request->input}};
     struct series_set set;
+    LVS_TRY(cli_may_write(&target, err));
     LVS_TRY(import_csv(request->input, &request->columns, &set, err));
     enum lvs_status status = request->units ? set_units(request->units, &set, err) : LVS_OK;
     if (request->time_unit) lvs_copy(set.time_unit, sizeof set.time_unit, request->time_unit);
@@ -71,11 +74,15 @@ static bool take_unequal(const char *word, enum import_unequal *out) {
 }
 
 static int run(int argc, char **argv) {
-    static const struct option options[] = {
-        {"output", required_argument, NULL, 'o'},    {"series", required_argument, NULL, 's'},
-        {"time", required_argument, NULL, 't'},      {"channels", required_argument, NULL, 'c'},
-        {"unequal", required_argument, NULL, 'u'},   {"units", required_argument, NULL, 'U'},
-        {"time-unit", required_argument, NULL, 'T'}, {0}};
+    static const struct option options[] = {{"output", required_argument, NULL, 'o'},
+                                            {"series", required_argument, NULL, 's'},
+                                            {"time", required_argument, NULL, 't'},
+                                            {"channels", required_argument, NULL, 'c'},
+                                            {"unequal", required_argument, NULL, 'u'},
+                                            {"units", required_argument, NULL, 'U'},
+                                            {"time-unit", required_argument, NULL, 'T'},
+                                            {"force", no_argument, NULL, 'f'},
+                                            {0}};
     struct import_request request = {0};
     bool done;
     for (int option; (option = cli_next_option(&command_import, argc, argv, options, &done)) != -1;) {
@@ -85,6 +92,7 @@ static int run(int argc, char **argv) {
         if (option == 't') request.columns.time_column = optarg;
         if (option == 'c') request.columns.channels = optarg;
         if (option == 'U') request.units = optarg;
+        if (option == 'f') request.force = true;
         if (option == 'T') request.time_unit = optarg;
         if (option == 'u' && !take_unequal(optarg, &request.columns.unequal)) return LVS_USAGE;
     }
@@ -107,7 +115,8 @@ const struct command command_import = {
             "  --time-unit U\n"
             "  --unequal refuse|cut\n"
             "                     series that begin or end at different times: an error\n"
-            "                     (default), or only the stretch that all of them cover\n\n"
+            "                     (default), or only the stretch that all of them cover\n"
+            "  --force            overwrite a file that exists\n\n"
             "Separators , ; or tab; decimal commas with ;. Empty cells, NA, NaN and missing\n"
             "rows are gaps: what is done about them is [data] missing in the INI.\n"
             "docs/data.md has an example.\n",

@@ -3,12 +3,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli_output.h"
 #include "init_internal.h"
 
 struct init_request {
     const char *output, *preset;
     struct init_answers given;
-    bool all, reference;
+    bool all, reference, force;
 };
 
 static bool to_file(const struct init_request *request) {
@@ -27,13 +28,11 @@ static enum lvs_status make_text(const struct init_request *request, struct strb
 }
 
 static int run(int argc, char **argv) {
-    static const struct option options[] = {{"output", required_argument, NULL, 'o'},
-                                            {"preset", required_argument, NULL, 'p'},
-                                            {"data", required_argument, NULL, 'd'},
-                                            {"model", required_argument, NULL, 'm'},
-                                            {"all", no_argument, NULL, 'a'},
-                                            {"reference", no_argument, NULL, 'r'},
-                                            {0}};
+    static const struct option options[] = {
+        {"output", required_argument, NULL, 'o'}, {"preset", required_argument, NULL, 'p'},
+        {"data", required_argument, NULL, 'd'},   {"model", required_argument, NULL, 'm'},
+        {"all", no_argument, NULL, 'a'},          {"reference", no_argument, NULL, 'r'},
+        {"force", no_argument, NULL, 'f'},        {0}};
     struct init_request request = {0};
     bool done;
     for (int option; (option = cli_next_option(&command_init, argc, argv, options, &done)) != -1;) {
@@ -43,6 +42,7 @@ static int run(int argc, char **argv) {
         if (option == 'd') request.given.data = optarg;
         if (option == 'm') request.given.model = optarg;
         if (option == 'a') request.all = true;
+        if (option == 'f') request.force = true;
         if (option == 'r') request.reference = true;
     }
     if (optind != argc) return cli_usage(&command_init, "%s: only options are taken", argv[optind]);
@@ -50,9 +50,8 @@ static int run(int argc, char **argv) {
     struct strbuf text;
     strbuf_init(&text);
     strbuf_add(&text, "");
-    enum lvs_status status = LVS_OK;
-    if (to_file(&request) && file_exists(request.output))
-        status = lvs_fail(&err, LVS_OUTPUT, "%s is there already; choose another name", request.output);
+    const struct cli_target target = {.path = request.output, .force = request.force, .inputs = {request.given.data}};
+    enum lvs_status status = cli_may_write(&target, &err);
     if (status == LVS_OK) status = make_text(&request, &text, &err);
     if (status == LVS_OK) status = cli_write(request.output, &text, &err);
     strbuf_free(&text);
@@ -74,6 +73,7 @@ const struct command command_init = {
             "  --data FILE    the data file, instead of the preset's or of asking\n"
             "  --model PATH   the model, likewise\n"
             "  --all          every key with its default and what is allowed\n"
-            "  --reference    the table of all keys as Markdown\n",
+            "  --reference    the table of all keys as Markdown\n"
+            "  --force        overwrite a file that exists\n",
     .run = run,
 };

@@ -6,12 +6,13 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "cli_internal.h"
+#include "cli_output.h"
 
 struct job {
     const char *ini, *output, *time, *partition, *account, *name, *scheduler, *launcher;
     int64_t nodes, gpus, ranks, cores; /* a node; ranks is for gpus = 0 */
-    bool heterogeneous;                /* rank 0 is a job component of its own, without GPUs */
+    bool force;
+    bool heterogeneous; /* rank 0 is a job component of its own, without GPUs */
 };
 
 /* One node has a task more: a coordinator of its own. On several, rank 0 works too, or its node would need one task
@@ -197,6 +198,7 @@ static bool take_option(struct job *job, int option) {
                  {'N', &job->name},   {'S', &job->scheduler}, {'l', &job->launcher}};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         if (words[i].option == option) *words[i].word = optarg;
+    if (option == 'f') job->force = true;
     if (option == 'H') job->heterogeneous = true;
     if (option == 'n') return cli_integer(&command_jobscript, "--nodes", optarg, 1, 100000, &job->nodes);
     if (option == 'g') return cli_integer(&command_jobscript, "--gpus-per-node", optarg, 0, 64, &job->gpus);
@@ -246,6 +248,7 @@ static int run(int argc, char **argv) {
                                             {"launcher", required_argument, NULL, 'l'},
                                             {"output", required_argument, NULL, 'o'},
                                             {"heterogeneous", no_argument, NULL, 'H'},
+                                            {"force", no_argument, NULL, 'f'},
                                             {0}};
     struct job job = {.time = "8:00:00",
                       .name = "lvsweep",
@@ -264,7 +267,9 @@ static int run(int argc, char **argv) {
     if (optind + 1 != argc) return cli_usage(&command_jobscript, "give one INI file");
     job.ini = argv[optind];
     if (!check_words(&job)) return LVS_USAGE;
-    enum lvs_status status = check_ini(job.ini, &err);
+    const struct cli_target target = {.path = job.output, .force = job.force, .inputs = {job.ini}};
+    enum lvs_status status = cli_may_write(&target, &err);
+    if (status == LVS_OK) status = check_ini(job.ini, &err);
     if (status == LVS_OK) status = write_script(&job, &err);
     return status == LVS_OK ? LVS_OK : cli_fail(&err);
 }
@@ -282,7 +287,8 @@ const struct command command_jobscript = {
             "  --scheduler NAME     slurm (default) or pbs\n"
             "  --launcher NAME      mpirun (default) or srun, which needs SLURM with PMIx\n"
             "  --heterogeneous      rank 0 gets one task without a GPU, of any node (SLURM\n"
-            "                       with PMIx)\n\n"
+            "                       with PMIx)\n"
+            "  --force              overwrite a script that exists\n\n"
             "On one node a coordinator has a rank of its own, on several rank 0 works too.\n"
             "Three minutes before the end checkpoints are written; the job is then queued\n"
             "again, at most five times, unless it is done or another start would fail\n"

@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "cli_internal.h"
+#include "cli_output.h"
 #include "lvsweep/describe.h"
 #include "lvsweep/log.h"
 #include "lvsweep/report.h"
@@ -85,6 +85,7 @@ static enum lvs_status convert(const struct strbuf *svg, const char *format, con
 struct report_request {
     const char *folder, *output, *figure;
     int kind; /* 0 page, 's' SVG, 'p' PNG, 'd' PDF */
+    bool force;
 };
 
 static enum lvs_status write_report(struct report *report, const struct report_request *request, const char *output,
@@ -118,14 +119,29 @@ static enum lvs_status choose_output(const struct report_request *request, char 
     return LVS_OK;
 }
 
-/* The data as the sweep saw it. A report must do without: the file may be elsewhere by now. */
-static bool describe_data(const struct results *results, struct description *out) {
+/* The page or figure of an earlier call may be made anew; the sweep and its data are never written over. */
+static enum lvs_status check_output(const struct report_request *request, const char *output, const char *data_file,
+                                    struct lvs_error *err) {
+    const struct cli_target target = {.path = output,
+                                      .force = request->force,
+                                      .product = request->kind == 's'   ? &cli_product_svg
+                                                 : request->kind == 'p' ? &cli_product_png
+                                                 : request->kind == 'd' ? &cli_product_pdf
+                                                                        : &cli_product_page,
+                                      .inputs = {request->folder, data_file}};
+    return cli_may_write(&target, err);
+}
+
+/* The data as the sweep saw it. A report must do without: the file may be elsewhere by now. `file` is its path, or "-".
+ */
+static bool describe_data(const struct results *results, struct description *out, char file[LVS_PATH_MAX]) {
     struct config *config = NULL;
     struct series_set set = {0};
     struct cli_sets none = {0};
     struct lvs_error why = {0};
     enum lvs_status status = cli_stored_config(results, &none, &config, &why);
     bool has_data = status == LVS_OK && config->runner != RUNNER_FAKE;
+    lvs_copy(file, LVS_PATH_MAX, has_data ? config->data_file : "-");
     if (has_data) status = series_read(config, &set, &why);
     if (has_data && status == LVS_OK) {
         status = cli_describe(config, &set, 4, out, &why);
@@ -137,7 +153,7 @@ static bool describe_data(const struct results *results, struct description *out
 }
 
 static enum lvs_status report_run(struct report_request *request, struct lvs_error *err) {
-    char folder[LVS_PATH_MAX], output[LVS_PATH_MAX];
+    char folder[LVS_PATH_MAX], output[LVS_PATH_MAX], data_file[LVS_PATH_MAX];
     struct results results;
     lvs_copy(folder, sizeof folder, request->folder);
     if (file_exists(folder) && !file_is_folder(folder)) file_folder_of(folder, request->folder); /* …/results.h5 */
@@ -146,9 +162,10 @@ static enum lvs_status report_run(struct report_request *request, struct lvs_err
     LVS_TRY(results_read(folder, &results, err));
     struct report *report = report_create(&results);
     struct description data;
-    bool has_data = describe_data(&results, &data);
+    bool has_data = describe_data(&results, &data, data_file);
     if (has_data) report_set_data(report, &data);
-    enum lvs_status status = write_report(report, request, output, err);
+    enum lvs_status status = check_output(request, output, data_file, err);
+    if (status == LVS_OK) status = write_report(report, request, output, err);
     if (status == LVS_OK && strcmp(output, "-") != 0) printf("%s\n", output);
     report_destroy(report);
     if (has_data) describe_free(&data);
@@ -157,19 +174,17 @@ static enum lvs_status report_run(struct report_request *request, struct lvs_err
 }
 
 static int run(int argc, char **argv) {
-    static const struct option options[] = {{"svg", required_argument, NULL, 's'},
-                                            {"png", required_argument, NULL, 'p'},
-                                            {"pdf", required_argument, NULL, 'd'},
-                                            {"output", required_argument, NULL, 'o'},
-                                            {0}};
+    static const struct option options[] = {
+        {"svg", required_argument, NULL, 's'}, {"png", required_argument, NULL, 'p'},
+        {"pdf", required_argument, NULL, 'd'}, {"output", required_argument, NULL, 'o'},
+        {"force", no_argument, NULL, 'f'},     {0}};
     struct report_request request = {0};
     bool done;
     for (int option; (option = cli_next_option(&command_report, argc, argv, options, &done)) != -1;) {
         if (option == '?' || option == ':') return done ? LVS_OK : LVS_USAGE;
-        if (option == 'o') {
-            request.output = optarg;
-            continue;
-        }
+        if (option == 'o') request.output = optarg;
+        if (option == 'f') request.force = true;
+        if (option == 'o' || option == 'f') continue;
         if (request.kind) return cli_usage(&command_report, "one figure at a time");
         request.kind = option;
         request.figure = optarg;
@@ -187,7 +202,8 @@ const struct command command_report = {
             "lvsweep report DIR --svg|--png|--pdf FIGURE [-o FILE]\n\n"
             "The page holds everything in itself: it needs no network and may be mailed.\n"
             "Without -o it is DIR/report.html; a figure is FIGURE.svg, .png or .pdf. -o -\n"
-            "writes to standard output. DIR may be a running sweep.\n\n"
+            "writes to standard output. DIR may be a running sweep. What is no earlier page\n"
+            "or figure (of the same kind) is overwritten with --force only.\n\n"
             "FIGURE: heatmap, training, validation, context, cost, parallel, forecast,\n"
             "budget, waterfall, workers, data.\n"
             "--png (192 dpi) and --pdf need rsvg-convert (package librsvg2-bin) or\n"

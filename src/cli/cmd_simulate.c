@@ -2,17 +2,15 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli_internal.h"
+#include "cli_output.h"
 
 static int run(int argc, char **argv) {
-    static const struct option options[] = {{"output", required_argument, NULL, 'o'},
-                                            {"systems", required_argument, NULL, 'n'},
-                                            {"points", required_argument, NULL, 'p'},
-                                            {"end", required_argument, NULL, 'e'},
-                                            {"noise", required_argument, NULL, 'z'},
-                                            {"seed", required_argument, NULL, 's'},
-                                            {0}};
-    const char *output = NULL;
+    static const struct option options[] = {
+        {"output", required_argument, NULL, 'o'}, {"systems", required_argument, NULL, 'n'},
+        {"points", required_argument, NULL, 'p'}, {"end", required_argument, NULL, 'e'},
+        {"noise", required_argument, NULL, 'z'},  {"seed", required_argument, NULL, 's'},
+        {"force", no_argument, NULL, 'f'},        {0}};
+    struct cli_target target = {0};
     int64_t systems = 1000, points = 100, seed = 0;
     double end = 200, noise = 0;
     bool done;
@@ -20,7 +18,10 @@ static int run(int argc, char **argv) {
         bool good = true;
         switch (option) {
         case 'o':
-            output = optarg;
+            target.path = optarg;
+            break;
+        case 'f':
+            target.force = true;
             break;
         case 'n':
             good = cli_integer(&command_simulate, "--systems", optarg, 1, 10000000, &systems);
@@ -42,15 +43,17 @@ static int run(int argc, char **argv) {
         }
         if (!good) return LVS_USAGE;
     }
-    if (!output || optind != argc) return cli_usage(&command_simulate, "give the file to write: -o data.h5");
+    if (!target.path || optind != argc) return cli_usage(&command_simulate, "give the file to write: -o data.h5");
     struct series_set set;
     struct lvs_error err = {0};
-    enum lvs_status status = lotka_volterra_generate((int32_t)systems, (int32_t)points, end, noise, seed, &set, &err);
+    enum lvs_status status = cli_may_write(&target, &err);
+    if (status == LVS_OK)
+        status = lotka_volterra_generate((int32_t)systems, (int32_t)points, end, noise, seed, &set, &err);
     if (status != LVS_OK) return cli_fail(&err);
-    status = series_write(output, &set, &err);
+    status = series_write(target.path, &set, &err);
     series_free(&set);
     if (status != LVS_OK) return cli_fail(&err);
-    printf("%s: %lld systems, %lld points each, seed %lld\n", output, (long long)systems, (long long)points,
+    printf("%s: %lld systems, %lld points each, seed %lld\n", target.path, (long long)systems, (long long)points,
            (long long)seed);
     return LVS_OK;
 }
@@ -65,6 +68,7 @@ const struct command command_simulate = {
             "  --points N    time points each (100)\n"
             "  --end T       time of the last point (200)\n"
             "  --noise S     multiplicative noise: values times exp(S * normal) (0)\n"
-            "  --seed N      (0)\n",
+            "  --seed N      (0)\n"
+            "  --force       overwrite a file that exists\n",
     .run = run,
 };

@@ -12,6 +12,7 @@ struct forecast_request {
     int32_t samples;
     int64_t seed;
     double temperature, top_p;
+    bool force;
 };
 
 /* Reads CSV (by its name or "-") or HDF5 with the adapter's channels in their order; gaps by [data] missing. */

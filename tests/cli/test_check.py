@@ -108,10 +108,10 @@ try:
     assert "1 to run, 2 kept" in said and "steps: 10 -> 30" in said, said
     said = check(ini, *few, "--set", "evaluate.horizon=6")
     assert "evaluation only" in said and "horizon: 5 -> 6" in said, said
-    harness.run(0, "simulate", "-o", where / "data.h5", "--systems", "24", "--seed", "4")
+    harness.run(0, "simulate", "--force", "-o", where / "data.h5", "--systems", "24", "--seed", "4")
     said = check(ini, *few)
     assert "changed   data" in said and "2 to run, 0 kept" in said, said
-    harness.run(0, "simulate", "-o", where / "data.h5", "--systems", "24", "--seed", "3")
+    harness.run(0, "simulate", "--force", "-o", where / "data.h5", "--systems", "24", "--seed", "3")
 
     # Refusals.
     assert "did you mean" in check(ini, "--set", "train.bach=4", expect=2)

@@ -123,7 +123,7 @@ threads = 1
     assert json.loads(harness.run(0, "describe", where / "x.h5", "--json").stdout)["points"] == POINTS - 10
     for words, code, cause in [(["--series", "place"], 5, "place"), (["--units", "K+K"], 2, "2 units"),
                                (["--unequal", "maybe"], 2, "maybe"), (["--channels", "flux+none"], 5, "none")]:
-        refused = harness.run(0, "import", table, *columns, *words, expect=code)
+        refused = harness.run(0, "import", table, *columns, *words, "--force", expect=code)
         assert cause in refused.stderr, refused.stderr
     assert "no such file" in harness.run(0, "describe", where / "nothing.h5", expect=None).stderr
     print("import, describe, plan, sweep and forecast of 40 x 250 x 3 with gaps and negative values")

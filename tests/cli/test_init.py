@@ -40,7 +40,7 @@ try:
         harness.run(0, "init", "-o", name, *more)
         done = harness.run(0, "plan", name, expect=None)
         assert "unknown" not in done.stderr and done.returncode in (0, 2, 5), done.stderr
-    assert "is there already" in harness.run(0, "init", "-o", name, expect=6).stderr
+    assert "exists already" in harness.run(0, "init", "-o", name, expect=6).stderr
 
     # Questions: defaults, own answers, one that is refused and asked again.
     printed, code = ask(where, ["own.h5", "model", "2, x", "2, 4", "", "128", "", "0", "none"], "-o", "asked.ini")
