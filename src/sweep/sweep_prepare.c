@@ -40,13 +40,23 @@ enum lvs_status sweep_check_launch(struct lvs_error *err) {
     return check_foreign_launcher(err);
 }
 
-static enum lvs_status rename_old_output(const char *output, struct lvs_error *err) {
-    char old[LVS_PATH_MAX + 32], stamp[24];
+/* Under the old folder's own lock, which moves with it: a sweep that runs there keeps its folder. */
+static enum lvs_status rename_old_output(const char *output, bool break_lock, struct lvs_error *err) {
+    char old[LVS_PATH_MAX], moved_lock[LVS_PATH_MAX], stamp[24];
+    struct sweep_lock lock;
     time_t now = time(NULL);
     strftime(stamp, sizeof stamp, "%Y%m%dT%H%M%S", localtime(&now));
-    snprintf(old, sizeof old, "%s.%s", output, stamp);
-    if (rename(output, old) != 0)
-        return lvs_fail(err, LVS_OUTPUT, "%s: cannot rename to %s: %s", output, old, strerror(errno));
+    if (snprintf(old, sizeof old, "%s.%s", output, stamp) >= (int)sizeof old)
+        return lvs_fail(err, LVS_USAGE, "%s: path too long", output);
+    LVS_TRY(file_join(moved_lock, old, "lock", err));
+    LVS_TRY(lock_take(output, break_lock, &lock, err));
+    if (rename(output, old) != 0) {
+        lvs_fail(err, LVS_OUTPUT, "%s: cannot rename to %s: %s", output, old, strerror(errno));
+        lock_release(&lock);
+        return LVS_OUTPUT;
+    }
+    lvs_copy(lock.path, sizeof lock.path, moved_lock);
+    lock_release(&lock);
     log_info("--fresh: the old folder is now %s", old);
     return LVS_OK;
 }
@@ -54,7 +64,7 @@ static enum lvs_status rename_old_output(const char *output, struct lvs_error *e
 static enum lvs_status open_output(const struct sweep_options *options, struct prepared *out, struct lvs_error *err) {
     char journal[LVS_PATH_MAX];
     const char *output = out->config->output;
-    if (options->fresh && file_exists(output)) LVS_TRY(rename_old_output(output, err));
+    if (options->fresh && file_is_folder(output)) LVS_TRY(rename_old_output(output, options->break_lock, err));
     LVS_TRY(file_make_folder(output, err));
     LVS_TRY(lock_take(output, options->break_lock, &out->lock, err));
     LVS_TRY(file_join(journal, output, RESULTS_JOURNAL, err));
