@@ -1,4 +1,5 @@
 /* Rank 0 before anything starts: launch mistakes, configuration, output folder and lock, facts, the plan's verdict. */
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,6 +41,32 @@ enum lvs_status sweep_check_launch(struct lvs_error *err) {
     return check_foreign_launcher(err);
 }
 
+/* What may lie in the folder of a sweep that has not begun: logs that a shell or scheduler opened, the INI, a lock. */
+static bool may_lie_there(const char *name) {
+    static const char *const endings[] = {".log", ".out", ".err", ".ini"};
+    size_t length = strlen(name);
+    if (name[0] == '.' || strncmp(name, "lock", 4) == 0) return true;
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
+        if (length > 4 && strcmp(name + length - 4, endings[i]) == 0) return true;
+    return false;
+}
+
+/* A folder of something else, such as a model, is neither written into nor renamed. */
+static enum lvs_status refuse_foreign(const char *output, struct lvs_error *err) {
+    char journal[LVS_PATH_MAX], foreign[256] = "";
+    LVS_TRY(file_join(journal, output, RESULTS_JOURNAL, err));
+    DIR *folder = file_exists(journal) ? NULL : opendir(output);
+    if (!folder) return LVS_OK;
+    for (struct dirent *entry; !foreign[0] && (entry = readdir(folder));)
+        if (!may_lie_there(entry->d_name)) lvs_copy(foreign, sizeof foreign, entry->d_name);
+    closedir(folder);
+    if (!foreign[0]) return LVS_OK;
+    return lvs_fail(err, LVS_OUTPUT,
+                    "%s: is not the folder of a sweep (no %s) and not empty (%s): choose another --output. Nothing was "
+                    "started (exit 6)",
+                    output, RESULTS_JOURNAL, foreign);
+}
+
 /* Under the old folder's own lock, which moves with it: a sweep that runs there keeps its folder. */
 static enum lvs_status rename_old_output(const char *output, bool break_lock, struct lvs_error *err) {
     char old[LVS_PATH_MAX], moved_lock[LVS_PATH_MAX], stamp[24];
@@ -64,6 +91,7 @@ static enum lvs_status rename_old_output(const char *output, bool break_lock, st
 static enum lvs_status open_output(const struct sweep_options *options, struct prepared *out, struct lvs_error *err) {
     char journal[LVS_PATH_MAX];
     const char *output = out->config->output;
+    LVS_TRY(refuse_foreign(output, err));
     if (options->fresh && file_is_folder(output)) LVS_TRY(rename_old_output(output, options->break_lock, err));
     LVS_TRY(file_make_folder(output, err));
     LVS_TRY(lock_take(output, options->break_lock, &out->lock, err));

@@ -51,4 +51,19 @@ process.kill()
 process.communicate(timeout=60)
 harness.run(0, ini, "--output", where / "killed", "--fresh", "--set", "run.fake=")
 print("--fresh and nobody there: renamed, no lock is left")
+
+# A folder of something else is neither filled nor renamed; logs and an INI may be there before the sweep.
+foreign = where / "foreign"
+foreign.mkdir()
+(foreign / "config.json").write_text("{}")
+for words in ([], ["--fresh"], ["--break-lock"]):
+    said = harness.run(0, ini, "--output", foreign, *words, expect=6).stderr
+    assert "is not the folder of a sweep" in said and "(config.json)" in said, said
+    assert [p.name for p in foreign.iterdir()] == ["config.json"] and "foreign" in folders()
+logs = where / "logs"
+logs.mkdir()
+for name in ("lvsweep-12.log", "grid.ini", ".directory", "lock.new.1"):
+    (logs / name).write_text("x")
+harness.run(0, ini, "--output", logs, "--set", "run.fake=")
+print("folders of something else: exit 6")
 harness.clean(where)
