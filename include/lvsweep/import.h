@@ -12,6 +12,7 @@ struct import_options {
     const char *time_column;   /* NULL or "": rows of a series are in order, times 0, 1, 2, … */
     const char *channels;      /* "hare+lynx"; NULL or "": every other column, in file order */
     enum import_unequal unequal;
+    bool every_column; /* a column that is neither series nor time nor channel is an error */
 };
 
 /* Reads the file (at most 1 GiB); "-" is standard input. Separators ',', ';' (numbers may then have a decimal comma) or

@@ -26,3 +26,5 @@ char *lvs_strdup(const char *text);
 
 /* Copies with truncation, always NUL-ended. */
 void lvs_copy(char *out, size_t capacity, const char *text);
+/* Length of the well-formed UTF-8 sequence (RFC 3629) that `text` begins with, 0 when there is none or no text. */
+size_t lvs_utf8_length(const char *text);

@@ -38,6 +38,22 @@ void lvs_copy(char *out, size_t capacity, const char *text) {
     out[length] = '\0';
 }
 
+size_t lvs_utf8_length(const char *text) {
+    const unsigned char *bytes = (const unsigned char *)text;
+    unsigned char first = bytes[0];
+    if (first < 0x80) return first != 0;
+    size_t length = first >= 0xC2 && first <= 0xDF   ? 2
+                    : (first & 0xF0) == 0xE0         ? 3
+                    : first >= 0xF0 && first <= 0xF4 ? 4
+                                                     : 0;
+    unsigned char low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;  /* no overlong forms */
+    unsigned char high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF; /* no surrogates, at most U+10FFFF */
+    if (length && (bytes[1] < low || bytes[1] > high)) return 0;
+    for (size_t i = 2; i < length; i++)
+        if ((bytes[i] & 0xC0) != 0x80) return 0;
+    return length;
+}
+
 void strbuf_init(struct strbuf *buffer) {
     *buffer = (struct strbuf){0};
 }

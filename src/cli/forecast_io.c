@@ -73,6 +73,8 @@ static enum lvs_status read_table(const struct forecast_request *request, const 
         channels_text(info, text, &channels);
         if (!columns.series_column && header_has(text, "series")) columns.series_column = "series";
         if (!columns.time_column && header_has(text, "time")) columns.time_column = "time";
+        /* What --channels leaves out is left out by the user; what we leave out might be the series' names. */
+        columns.every_column = !columns.channels;
         if (!columns.channels) columns.channels = channels.text;
         status = import_csv_text(standard ? "standard input" : request->data, text, length, &columns, out, err);
     }

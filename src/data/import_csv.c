@@ -9,97 +9,16 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "csv.h"
 #include "data_internal.h"
 #include "import_cell.h"
+#include "import_job.h"
 
 #define IMPORT_FILE_MAX ((size_t)1 << 30)
 
-struct import_row {
-    const char *label;
-    double time;
-    int64_t row;    /* of the table */
-    int32_t series; /* in order of first appearance */
-};
-
-struct import_job {
-    const char *name;
-    const struct import_options *options;
-    struct csv_table table;
-    int32_t series_column, time_column; /* -1 = none */
-    int32_t n_channel, channel[LVS_MAX_CHANNELS];
-    bool dates, decimal_comma;
-    struct import_row *rows; /* [table.n_rows], owned; sorted by series and time */
-    int32_t n_series;
-    int64_t *first; /* [n_series + 1] into rows, owned */
-    double *grid;   /* [n_time] times, owned */
-    int32_t n_time;
-};
-
-/* ---- columns ---- */
-
-static enum lvs_status find_column(const struct import_job *job, const char *what, const char *name, size_t length,
-                                   int32_t *out, struct lvs_error *err) {
-    *out = -1;
-    for (int32_t c = 0; c < job->table.n_columns; c++) {
-        const char *header = job->table.header[c];
-        if (strlen(header) != length || strncmp(header, name, length) != 0) continue;
-        if (*out >= 0) return lvs_fail(err, LVS_INPUT, "%s: two columns are called %s", job->name, header);
-        *out = c;
-    }
-    if (*out >= 0) return LVS_OK;
-    struct strbuf there;
-    strbuf_init(&there);
-    strbuf_add(&there, "");
-    for (int32_t c = 0; c < job->table.n_columns && c < 20; c++)
-        strbuf_printf(&there, "%s%.40s", c ? ", " : "", job->table.header[c]);
-    lvs_fail(err, LVS_INPUT, "%s: no column %.*s (%s); there are %s%s", job->name, (int)length, name, what, there.text,
-             job->table.n_columns > 20 ? ", …" : "");
-    strbuf_free(&there);
-    return LVS_INPUT;
-}
-
-static enum lvs_status find_named_channels(struct import_job *job, struct lvs_error *err) {
-    for (const char *at = job->options->channels;;) {
-        size_t length = strcspn(at, "+");
-        int32_t column;
-        LVS_TRY(find_column(job, "channels", at, length, &column, err));
-        if (job->n_channel == LVS_MAX_CHANNELS)
-            return lvs_fail(err, LVS_INPUT, "%s: channels %s: at most %d are allowed", job->name,
-                            job->options->channels, LVS_MAX_CHANNELS);
-        job->channel[job->n_channel++] = column;
-        if (at[length] == '\0') return LVS_OK;
-        at += length + 1;
-    }
-}
-
-static enum lvs_status find_columns(struct import_job *job, struct lvs_error *err) {
-    const struct import_options *options = job->options;
-    const char *series = options->series_column ? options->series_column : "";
-    const char *time = options->time_column ? options->time_column : "";
-    job->series_column = job->time_column = -1;
-    if (series[0]) LVS_TRY(find_column(job, "series", series, strlen(series), &job->series_column, err));
-    if (time[0]) LVS_TRY(find_column(job, "time", time, strlen(time), &job->time_column, err));
-    if (options->channels && options->channels[0]) return find_named_channels(job, err);
-    for (int32_t c = 0; c < job->table.n_columns; c++) {
-        if (c == job->series_column || c == job->time_column) continue;
-        if (job->n_channel == LVS_MAX_CHANNELS)
-            return lvs_fail(err, LVS_INPUT, "%s: more than %d columns beside series and time; choose channels by name",
-                            job->name, LVS_MAX_CHANNELS);
-        job->channel[job->n_channel++] = c;
-    }
-    if (job->n_channel == 0) return lvs_fail(err, LVS_INPUT, "%s: no column beside series and time", job->name);
-    return LVS_OK;
-}
-
 /* ---- rows ---- */
 
-static const char *cell_at(const struct import_job *job, int64_t row, int32_t column) {
-    return job->table.cell[row * job->table.n_columns + column];
-}
-
 static enum lvs_status read_row_time(struct import_job *job, int64_t row, double *time, struct lvs_error *err) {
-    const char *cell = cell_at(job, row, job->time_column);
+    const char *cell = import_cell_at(job, row, job->time_column);
     bool number = !job->dates && cell_number(cell, job->decimal_comma, time) && !isnan(*time);
     /* The first row decides between numbers and dates. */
     if (number || ((row == 0 || job->dates) && cell_date(cell, time))) {
@@ -149,17 +68,28 @@ static void number_series(struct import_job *job) {
     free(found);
 }
 
+static enum lvs_status check_label(const struct import_job *job, int64_t row, struct lvs_error *err) {
+    const char *label = job->rows[row].label;
+    if (label[0] == '\0')
+        return lvs_fail(err, LVS_INPUT, "%s:%lld: %s is empty", job->name, (long long)job->table.line[row],
+                        job->table.header[job->series_column]);
+    const char *bad = import_no_utf8(label);
+    if (bad)
+        return lvs_fail(err, LVS_INPUT, "%s:%lld: %s: byte %d is 0x%02X, which is no UTF-8; save the table as UTF-8",
+                        job->name, (long long)job->table.line[row], job->table.header[job->series_column],
+                        (int)(bad - label) + 1, (unsigned char)*bad);
+    return LVS_OK;
+}
+
 static enum lvs_status sort_rows(struct import_job *job, struct lvs_error *err) {
     int64_t n_rows = job->table.n_rows;
     if (n_rows > INT32_MAX) return lvs_fail(err, LVS_INPUT, "%s: more than 2^31 rows", job->name);
     job->rows = lvs_calloc((size_t)n_rows, sizeof *job->rows);
     for (int64_t i = 0; i < n_rows; i++) {
         job->rows[i].row = i;
-        job->rows[i].label = job->series_column >= 0 ? cell_at(job, i, job->series_column) : "1";
+        job->rows[i].label = job->series_column >= 0 ? import_cell_at(job, i, job->series_column) : "1";
         if (job->time_column >= 0) LVS_TRY(read_row_time(job, i, &job->rows[i].time, err));
-        if (job->rows[i].label[0] == '\0')
-            return lvs_fail(err, LVS_INPUT, "%s:%lld: %s is empty", job->name, (long long)job->table.line[i],
-                            job->table.header[job->series_column]);
+        LVS_TRY(check_label(job, i, err));
     }
     qsort(job->rows, (size_t)n_rows, sizeof *job->rows, compare_labels);
     number_series(job);
@@ -184,10 +114,27 @@ static enum lvs_status sort_rows(struct import_job *job, struct lvs_error *err) 
 static void name_stretch(const struct import_job *job, int32_t series, char out[160]) {
     const struct import_row *from = &job->rows[job->first[series]], *to = &job->rows[job->first[series + 1] - 1];
     if (job->time_column >= 0)
-        snprintf(out, 160, "%.40s (%.40s to %.40s)", from->label, cell_at(job, from->row, job->time_column),
-                 cell_at(job, to->row, job->time_column));
+        snprintf(out, 160, "%.40s (%.40s to %.40s)", from->label, import_cell_at(job, from->row, job->time_column),
+                 import_cell_at(job, to->row, job->time_column));
     else
         snprintf(out, 160, "%.40s (%lld rows)", from->label, (long long)(to - from + 1));
+}
+
+static enum lvs_status refuse_unequal(const struct import_job *job, int32_t odd, struct lvs_error *err) {
+    char one[160], other[160], guess[IMPORT_GUESS_MAX];
+    name_stretch(job, 0, one);
+    name_stretch(job, odd, other);
+    if (job->time_column >= 0)
+        return lvs_fail(
+            err, LVS_INPUT,
+            "%s: series of unequal length: %s and %s. Fill the rows in, or let lvsweep import --unequal cut "
+            "keep the stretch of time that all have",
+            job->name, one, other);
+    import_guess_columns(job, guess);
+    return lvs_fail(err, LVS_INPUT,
+                    "%s: series of unequal length: %s and %s. Name the column of times (%s), or let lvsweep import "
+                    "--unequal cut keep the first rows of each",
+                    job->name, one, other, guess[0] ? guess : "--time COLUMN");
 }
 
 /* The stretch all series cover: [*from, *to]. Refuses series of unequal stretches unless they may be cut. */
@@ -203,15 +150,7 @@ static enum lvs_status common_stretch(const struct import_job *job, double *from
     *from = job->rows[job->first[latest]].time;
     *to = job->rows[job->first[earliest + 1] - 1].time;
     char one[160], other[160];
-    if (odd >= 0 && job->options->unequal == IMPORT_UNEQUAL_REFUSE) {
-        name_stretch(job, 0, one);
-        name_stretch(job, odd, other);
-        return lvs_fail(
-            err, LVS_INPUT,
-            "%s: series of unequal length: %s and %s. Let them be cut to the stretch of time that all have, "
-            "or fill the rows in",
-            job->name, one, other);
-    }
+    if (odd >= 0 && job->options->unequal == IMPORT_UNEQUAL_REFUSE) return refuse_unequal(job, odd, err);
     if (*from >= *to) {
         name_stretch(job, latest, one);
         name_stretch(job, earliest, other);
@@ -252,15 +191,25 @@ static enum lvs_status make_grid(struct import_job *job, struct lvs_error *err) 
 
 /* ---- values ---- */
 
+static enum lvs_status refuse_cell(const struct import_job *job, int64_t row, int32_t column, struct lvs_error *err) {
+    char guess[IMPORT_GUESS_MAX];
+    import_guess_columns(job, guess);
+    bool names = job->series_column < 0 && guess[0];
+    return lvs_fail(err, LVS_INPUT,
+                    "%s:%lld: column %s: \"%.40s\" is no number; %s%s%sleave it empty if it is missing, or choose the "
+                    "channels by name",
+                    job->name, (long long)job->table.line[row], job->table.header[column],
+                    import_cell_at(job, row, column), names ? "did you mean " : "", names ? guess : "",
+                    names ? "? Else " : "");
+}
+
 static enum lvs_status read_row_values(const struct import_job *job, int64_t row, double *out, struct lvs_error *err) {
     for (int32_t c = 0; c < job->n_channel; c++) {
-        const char *cell = cell_at(job, row, job->channel[c]);
-        if (!cell_number(cell, job->decimal_comma, &out[c]))
-            return lvs_fail(
-                err, LVS_INPUT,
-                "%s:%lld: column %s: \"%.40s\" is no number; leave it empty if it is missing, or choose the "
-                "channels by name",
-                job->name, (long long)job->table.line[row], job->table.header[job->channel[c]], cell);
+        const char *cell = import_cell_at(job, row, job->channel[c]);
+        if (!cell_number(cell, job->decimal_comma, &out[c])) return refuse_cell(job, row, job->channel[c], err);
+        if (isinf((float)out[c]))
+            return lvs_fail(err, LVS_INPUT, "%s:%lld: column %s: %.40s is too large: at most 3.4e38 (float32)",
+                            job->name, (long long)job->table.line[row], job->table.header[job->channel[c]], cell);
     }
     return LVS_OK;
 }
@@ -297,9 +246,12 @@ static void name_all(const struct import_job *job, struct series_set *set) {
 
 static enum lvs_status import_table(struct import_job *job, struct series_set *out, struct lvs_error *err) {
     job->decimal_comma = job->table.separator != ',';
-    LVS_TRY(find_columns(job, err));
+    LVS_TRY(import_find_columns(job, err));
     LVS_TRY(sort_rows(job, err));
     LVS_TRY(make_grid(job, err));
+    if (job->n_time < SERIES_MIN_POINTS)
+        return lvs_fail(err, LVS_INPUT, "%s has %d rows a series; at least %d are needed", job->name, job->n_time,
+                        SERIES_MIN_POINTS);
     LVS_TRY(
         series_check_sizes(job->name, (uint64_t)job->n_series, (uint64_t)job->n_time, (uint64_t)job->n_channel, err));
     LVS_TRY(series_allocate(out, job->n_series, job->n_time, job->n_channel, err));

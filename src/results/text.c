@@ -6,28 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Length of the well-formed UTF-8 sequence at `bytes` (RFC 3629), 0 when there is none. */
-static size_t utf8_length(const unsigned char *bytes) {
-    unsigned char first = bytes[0];
-    if (first < 0x80) return first != 0;
-    size_t length = first >= 0xC2 && first <= 0xDF   ? 2
-                    : (first & 0xF0) == 0xE0         ? 3
-                    : first >= 0xF0 && first <= 0xF4 ? 4
-                                                     : 0;
-    unsigned char low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;  /* no overlong forms */
-    unsigned char high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF; /* no surrogates, at most U+10FFFF */
-    if (length && (bytes[1] < low || bytes[1] > high)) return 0;
-    for (size_t i = 2; i < length; i++)
-        if ((bytes[i] & 0xC0) != 0x80) return 0;
-    return length;
-}
-
 #define REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD */
 
 static void add_utf8(struct strbuf *out, const char *text, bool json) {
     const unsigned char *at = (const unsigned char *)text;
     while (*at) {
-        size_t length = utf8_length(at), plain = 0;
+        size_t length = lvs_utf8_length((const char *)at), plain = 0;
         while (at[plain] >= 0x20 && at[plain] < 0x7F && at[plain] != '"' && at[plain] != '\\')
             plain++;
         if (plain)

@@ -114,6 +114,14 @@ threads = 1
     assert {line["series"] for line in lines} == {f"site {site}" for site in range(SERIES)}
     assert {line["time"] for line in lines} == {"2020", "2021"}
 
+    # The table has columns that nobody named: refused, not glued into one series without its sites.
+    for words in ([], ["--series", "site"]):
+        said = harness.run(0, "forecast", where / "own.lvsweep", "--data", table, *words, *fill, expect=5).stderr
+        assert "would not be used" in said and ("--time year" if words else "--series site --time year") in said, said
+        assert "--channels temperature+anomaly+flux" in said, said
+    said = harness.run(0, "import", table, "-o", where / "glued.h5", expect=5).stderr
+    assert "did you mean --series site --time year?" in said and not (where / "glued.h5").exists(), said
+
     # What import refuses, in words.
     write_table(where / "unequal.csv", gaps=False, unequal=True)
     columns = ["-o", where / "x.h5", "--series", "site", "--time", "year"]

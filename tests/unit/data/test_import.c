@@ -13,6 +13,8 @@ static enum lvs_status import(const char *text, const struct import_options *opt
 
 static const struct import_options by_site = {.series_column = "site", .time_column = "year"};
 
+#define SIXTY "123456789.123456789.123456789.123456789.123456789.123456789."
+
 static void test_refused(void **state) {
     (void)state;
     static const struct {
@@ -42,9 +44,16 @@ static void test_refused(void **state) {
         {"site,year,a\nx,1,\"2\nx,2,3\n", "wide.csv:2: a quote is opened and never closed"},
         {"site,year,a\nx,1,\"2\"3\n", "wide.csv:2: text after a closed quote"},
         {"site,year,a,b,c,d,e,f,g,h,i\nx,1,1,1,1,1,1,1,1,1,1\n", "more than 8 columns beside series and time"},
-        {"site,year,a\nx,1,2\nx,2,3\nx,3,4\n", "has 3 time points a series"},
+        {"site,year,a\nx,1,2\nx,2,3\nx,3,4\n", "wide.csv has 3 rows a series; at least 4 are needed"},
         {"site,year,a\nx,1,2\nx,2,3\nx,3,4\nx,4,5\ny,2,2\ny,3,3\ny,4,4\n",
-         "series of unequal length: x (1 to 4) and y (2 to 4)"},
+         "series of unequal length: x (1 to 4) and y (2 to 4). Fill the rows in, or let lvsweep import --unequal cut"},
+        {"site,year,flux,a,flux\nx,1,2,3,4\n", "wide.csv: columns 3 and 5 are both called \"flux\""},
+        {"site,year,,\nx,1,2,3\n", "wide.csv: columns 3 and 4 are both called \"\""},
+        {"site,year," SIXTY "abcd," SIXTY "abce\nx,1,2,3\n", "columns 3 and 4 are both called"},
+        {"site,year,temp\xe9rature\nx,1,2\n", "wide.csv: column 3: byte 5 of its name is 0xE9, which is no UTF-8"},
+        {"site,year,a\nx,1,2\ny\xff,1,2\n", "wide.csv:3: site: byte 2 is 0xFF, which is no UTF-8"},
+        {"site,year,a\nx,1,2\nx,2,1e300\nx,3,1\nx,4,1\n", "wide.csv:3: column a: 1e300 is too large"},
+        {"site,year,a\nx,1,2\nx,2,-3.5e38\nx,3,1\nx,4,1\n", "wide.csv:3: column a: -3.5e38 is too large"},
     };
     for (int32_t i = 0; i < COUNT_OF(cases); i++) {
         struct series_set set;
@@ -57,6 +66,43 @@ static void test_refused(void **state) {
     assert_fails(import_csv_text("wide.csv", nul, sizeof nul - 1, &by_site, &set, &fixture_error), LVS_INPUT,
                  "NUL bytes");
     assert_fails(import_csv("/nonexistent.csv", &by_site, &set, &fixture_error), LVS_INPUT, "cannot open");
+}
+
+/* What an unnamed column looks like is told; a table with columns to spare is refused where that was asked for. */
+static void test_guesses(void **state) {
+    (void)state;
+    const char *wide = "site,year,a,b\nsite 0,1,2,3\nsite 0,2,3,4\nsite 0,3,3,4\nsite 1,1,2,3\n";
+    const struct {
+        const char *text;
+        struct import_options options;
+        const char *words;
+    } cases[] = {
+        {wide,
+         {0},
+         "wide.csv:2: column site: \"site 0\" is no number; did you mean --series site --time year? Else leave"},
+        {wide,
+         {.channels = "a+b", .every_column = true},
+         "wide.csv: site, year would not be used: --series site --time year if that is what they are; --channels a+b "
+         "goes without them"},
+        {wide,
+         {.series_column = "site", .channels = "a", .every_column = true},
+         "year, b would not be used: --time year if"},
+        {wide,
+         {.series_column = "site"},
+         "Name the column of times (--time year), or let lvsweep import --unequal cut"},
+        {"a,b,note\n1,2,3\n",
+         {.channels = "a+b", .every_column = true},
+         "note would not be used: --channels a+b goes without it"},
+        {"place,When,a\nx,2024-01-31,2\nx,,2\nx,,2\nx,,2\n", {0}, "did you mean --series place --time When?"},
+        {"site,n,a\nx,1,2\nx,2,3\ny,1,2\n", {.series_column = "site"}, "Name the column of times (--time COLUMN)"},
+        {"a,b\n1,2\n1,x\n1,2\n1,2\n", {0}, "\"x\" is no number; leave it empty"},
+        {"a,b\nx,2\n1,2\n1,2\n1,2\n", {.channels = "a"}, "\"x\" is no number; leave it empty"},
+        {"a,b\n1,2\n", {.channels = "a+a"}, "channels a+a: a is there twice"},
+    };
+    for (int32_t i = 0; i < COUNT_OF(cases); i++) {
+        struct series_set set;
+        assert_fails(import(cases[i].text, &cases[i].options, &set), LVS_INPUT, cases[i].words);
+    }
 }
 
 static void check_set(const struct series_set *set, int32_t n_series, int32_t n_time, const double *expected) {
@@ -192,8 +238,10 @@ static void test_own_data(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refused), cmocka_unit_test(test_wide),    cmocka_unit_test(test_separators_and_channels),
-        cmocka_unit_test(test_dates),   cmocka_unit_test(test_unequal), cmocka_unit_test(test_own_data),
+        cmocka_unit_test(test_refused),  cmocka_unit_test(test_guesses),
+        cmocka_unit_test(test_wide),     cmocka_unit_test(test_separators_and_channels),
+        cmocka_unit_test(test_dates),    cmocka_unit_test(test_unequal),
+        cmocka_unit_test(test_own_data),
     };
     return cmocka_run_group_tests(tests, fixture_make_folder, fixture_remove_folder);
 }
