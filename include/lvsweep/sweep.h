@@ -103,9 +103,10 @@ struct plan {
 enum lvs_status plan_make(const struct config *config, struct sweep_facts *facts, const struct results *known,
                           const char *rerun, struct plan *out, struct lvs_error *err);
 void plan_free(struct plan *plan);
-/* LVS_BUDGET in words when [budget] over = refuse and a whole stage is cut. Warns of a metric that does not compare
- * what a stage varies. */
-enum lvs_status plan_check(const struct config *config, const struct plan *plan, struct lvs_error *err);
+/* LVS_BUDGET in words when [budget] over = refuse and a whole stage is cut. Warns of what is allowed and hardly
+ * meant, such as a metric that does not compare what a stage varies. */
+enum lvs_status plan_check(const struct config *config, const struct sweep_facts *facts, const struct plan *plan,
+                           struct lvs_error *err);
 /* LVS_BUDGET in words when the plan has something to run and earlier runs (NULL = none) have used [budget] hours or
  * gpu_hours up. */
 enum lvs_status plan_check_time(const struct config *config, const struct plan *plan, const struct results *known,

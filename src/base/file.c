@@ -83,14 +83,23 @@ static enum lvs_status write_all(int fd, const char *path, const char *bytes, si
     return LVS_OK;
 }
 
+/* Of the file that was asked for, not of the one beside it. */
+static enum lvs_status cannot_create(const char *path, int reason, struct lvs_error *err) {
+    char folder[LVS_PATH_MAX];
+    file_folder_of(folder, path);
+    if (reason == ENOENT && !file_exists(folder))
+        return lvs_fail(err, LVS_OUTPUT, "%s: cannot create: there is no folder %s", path, folder);
+    return lvs_fail(err, LVS_OUTPUT, "%s: cannot create: %s", path, strerror(reason));
+}
+
 enum lvs_status file_write_whole(const char *path, const void *bytes, size_t length, struct lvs_error *err) {
     char temporary[LVS_PATH_MAX + 32];
     snprintf(temporary, sizeof temporary, "%s.tmp.%ld", path, (long)getpid());
     int fd = fault_fails("file_open") ? -1 : open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) return lvs_fail(err, LVS_OUTPUT, "%s: cannot create: %s", temporary, strerror(errno));
-    enum lvs_status status = write_all(fd, temporary, bytes, length, err);
+    if (fd < 0) return cannot_create(path, errno, err);
+    enum lvs_status status = write_all(fd, path, bytes, length, err);
     if (close(fd) != 0 && status == LVS_OK)
-        status = lvs_fail(err, LVS_OUTPUT, "%s: cannot close: %s", temporary, strerror(errno));
+        status = lvs_fail(err, LVS_OUTPUT, "%s: cannot close: %s", path, strerror(errno));
     if (status == LVS_OK) status = file_publish(temporary, path, err);
     if (status != LVS_OK) unlink(temporary);
     return status;

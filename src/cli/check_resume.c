@@ -202,7 +202,7 @@ static enum lvs_status refuse_by_budget(const struct config *config, struct swee
                                         const struct results *known, struct lvs_error *err) {
     struct plan plan;
     enum lvs_status status = plan_make(config, facts, known->n_rows > 0 ? known : NULL, NULL, &plan, err);
-    if (status == LVS_OK) status = plan_check(config, &plan, err);
+    if (status == LVS_OK) status = plan_check(config, facts, &plan, err);
     if (status == LVS_OK) status = plan_check_time(config, &plan, known, err);
     plan_free(&plan);
     return status;

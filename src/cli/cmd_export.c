@@ -40,7 +40,10 @@ static int run(int argc, char **argv) {
         if (option == 'a') source.trial = optarg;
         if (option == 'b') source.model = optarg;
         if (option == 'm') merge = true;
-        if (option == 'c' || option == 'j' || option == 'a') what = option;
+        if (option != 'c' && option != 'j' && option != 'a') continue;
+        if (what && what != option)
+            return cli_usage(&command_export, "one of --csv, --json, --adapter TRIAL at a time");
+        what = option;
     }
     if (!what || optind + 1 != argc)
         return cli_usage(&command_export, "give a sweep's folder and one of --csv, --json, --adapter TRIAL");

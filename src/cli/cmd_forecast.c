@@ -4,6 +4,7 @@
 
 #include "cli_output.h"
 #include "forecast_internal.h"
+#include "lvsweep/log.h"
 
 static bool take_number(struct forecast_request *request, int option) {
     const struct {
@@ -108,6 +109,9 @@ static int run(int argc, char **argv) {
     if (!request.data || optind + 1 != argc)
         return cli_usage(&command_forecast, "give a sweep's or an adapter's folder, and --data new.csv (or -)");
     request.adapter.folder = argv[optind];
+    if (request.samples == 1 && (request.temperature != 1 || request.top_p != 1 || request.seed != 0))
+        log_warning("--samples 1 is the greedy forecast: --temperature, --top-p and --seed change nothing; more "
+                    "samples are drawn with them");
     enum lvs_status status = answer(&request, &err);
     free(request.sets.items);
     return status == LVS_OK ? LVS_OK : cli_fail(&err);

@@ -195,7 +195,7 @@ static enum lvs_status plan_show(const struct config *config, struct sweep_facts
     enum lvs_status status = plan_make(config, facts, found ? &known : NULL, NULL, &plan, err);
     struct plan_view view = {.config = config, .facts = facts, .plan = &plan, .known = found ? &known : NULL};
     if (status == LVS_OK) status = json ? print_json(&view, err) : print_plan(&view, err);
-    if (status == LVS_OK) status = plan_check(config, &plan, err);
+    if (status == LVS_OK) status = plan_check(config, facts, &plan, err);
     if (status == LVS_OK) status = plan_check_time(config, &plan, view.known, err);
     plan_free(&plan);
     if (found) results_free(&known);

@@ -152,11 +152,17 @@ static bool describe_data(const struct results *results, struct description *out
     return has_data && status == LVS_OK;
 }
 
+/* DIR/results.h5 or the journal, which file managers offer, means DIR. */
+static bool is_of_sweep(const char *path) {
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    return (strcmp(name, RESULTS_FILE) == 0 || strcmp(name, RESULTS_JOURNAL) == 0) && !file_is_folder(path);
+}
+
 static enum lvs_status report_run(struct report_request *request, struct lvs_error *err) {
     char folder[LVS_PATH_MAX], output[LVS_PATH_MAX], data_file[LVS_PATH_MAX];
     struct results results;
     lvs_copy(folder, sizeof folder, request->folder);
-    if (file_exists(folder) && !file_is_folder(folder)) file_folder_of(folder, request->folder); /* …/results.h5 */
+    if (is_of_sweep(folder)) file_folder_of(folder, request->folder);
     request->folder = folder;
     LVS_TRY(choose_output(request, output, err));
     LVS_TRY(results_read(folder, &results, err));

@@ -83,9 +83,23 @@ static enum lvs_status read_table(const struct forecast_request *request, const 
     return status;
 }
 
+/* Names of channels may differ from the training's; the same names in another order would swap their values. */
+static enum lvs_status check_order(const struct forecast_request *request, const struct adapter_info *info,
+                                   const struct series_set *set, struct lvs_error *err) {
+    for (int32_t c = 0; c < set->n_channel; c++)
+        for (int32_t k = 0; k < set->n_channel; k++)
+            if (k != c && set->channel_name[c][0] && strcmp(set->channel_name[c], info->channel_name[k]) == 0 &&
+                strcmp(set->channel_name[c], info->channel_name[c]) != 0)
+                return lvs_fail(
+                    err, LVS_INPUT,
+                    "%s: %s is channel %d there, but channel %d of the adapter: give the channels in its order",
+                    request->data, set->channel_name[c], c + 1, k + 1);
+    return LVS_OK;
+}
+
 static enum lvs_status check_channels(const struct forecast_request *request, const struct adapter_info *info,
                                       const struct series_set *set, struct lvs_error *err) {
-    if (set->n_channel == info->format.n_channel) return LVS_OK;
+    if (set->n_channel == info->format.n_channel) return check_order(request, info, set, err);
     struct strbuf names;
     strbuf_init(&names);
     for (int32_t c = 0; c < info->format.n_channel; c++)

@@ -231,13 +231,28 @@ static void check_whole(const struct checker *checker) {
     check_metric_name(checker);
 }
 
+static bool is_hub_name(const char *text) {
+    const char *slash = strchr(text, '/');
+    return slash && slash != text && slash[1] && !strchr(slash + 1, '/') && text[0] != '.' && text[0] != '~';
+}
+
+/* A --set is typed in the present folder, where a shell completes its path, but means the INI's. */
+static void complain_missing(const struct checker *checker, const char *section, const char *name, const char *path) {
+    const struct ini_entry *entry = ini_find(checker->ini, section, name);
+    char hint[LVS_PATH_MAX] = "";
+    if (entry && entry->given && file_exists(entry->value))
+        snprintf(hint, sizeof hint, "; it is in the present folder: write \"$PWD/%.600s\"", entry->value);
+    else if (entry && strcmp(section, "model") == 0 && is_hub_name(entry->value))
+        snprintf(hint, sizeof hint, "; for a model of the Hugging Face cache write hf:%.600s", entry->value);
+    complain(checker, section, name, "%.600s does not exist; a relative path is seen from the INI's folder (%.200s)%s",
+             path, checker->config->folder, hint);
+}
+
 static void check_path(const struct checker *checker, const char *section, const char *name, const char *path,
                        bool folder) {
     if (!path[0]) return;
     if (!file_exists(path))
-        complain(checker, section, name,
-                 "%.600s does not exist; a relative path is seen from the INI's folder (%.200s)", path,
-                 checker->config->folder);
+        complain_missing(checker, section, name, path);
     else if (file_is_folder(path) != folder)
         complain(checker, section, name, "%.600s is %s", path, folder ? "not a folder" : "a folder, not a file");
 }

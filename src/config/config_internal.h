@@ -78,6 +78,10 @@ void word_strip(char *text);
 /* Position of the word in "a|b|c", -1 when it is not there. */
 int word_index(const char *choices, const char *word);
 bool word_at(const char *choices, int index, char out[64]);
+/* What to say to a value that looks like several ones in another notation; "" when it does not. */
+const char *list_hint(const char *value);
+/* "an HDF5 file; …": what a file is that is no INI; NULL = it may be one. */
+const char *file_kind(const char *path);
 /* A path without the folder it was resolved against. */
 const char *path_unresolve(const char *folder, const char *path);
 

@@ -69,7 +69,7 @@ static void read_entry(struct config *config, const struct ini *ini, const struc
         ini_error(errors, ini, entry, "\"%.80s\" is a list; a list of grid values belongs into a [stage.…] section",
                   entry->value);
     } else if (key_parse(key, key_base_of(key, config), entry->value, &err) != LVS_OK) {
-        ini_error(errors, ini, entry, "%s", err.text);
+        ini_error(errors, ini, entry, "%s%s", err.text, key->base == KEY_BASE_SETTINGS ? list_hint(entry->value) : "");
     }
 }
 
@@ -82,11 +82,14 @@ static void read_entries(struct config *config, const struct ini *ini, struct co
 
 static enum lvs_status read_text(const struct config_source *source, struct config *config, size_t *length,
                                  struct lvs_error *err) {
+    const char *kind;
     if (source->text) {
         config->text = lvs_strdup(source->text);
         *length = strlen(source->text);
         if (*length <= INI_BYTES_MAX) return LVS_OK;
         lvs_fail(err, LVS_USAGE, "%s: %zu bytes; an INI has at most %d", config->path, *length, INI_BYTES_MAX);
+    } else if ((kind = file_kind(source->path)) != NULL) {
+        lvs_fail(err, LVS_USAGE, "%s: is no INI; it looks like %s", source->path, kind);
     } else if (file_read(source->path, INI_BYTES_MAX, &config->text, length, err) == LVS_OK) {
         return LVS_OK;
     }

@@ -46,7 +46,8 @@ static void read_axis(struct stage_reader *reader, struct config_stage *stage, c
     const char *cursor = entry->value;
     while (word_next(&cursor, ',', value, sizeof value)) {
         struct lvs_error err;
-        if (axis_add(&axis, value, &err) != LVS_OK) ini_error(reader->errors, reader->ini, entry, "%s", err.text);
+        if (axis_add(&axis, value, &err) != LVS_OK)
+            ini_error(reader->errors, reader->ini, entry, "%s%s", err.text, list_hint(value));
     }
     if (axis.n_values == 0) {
         free(axis.values);

@@ -219,3 +219,12 @@ void suggest_section(const char *name, struct strbuf *out) {
         strbuf_add(out, "; sections are [sweep], [budget], [data], [model], [lora], [train], [evaluate], [stop], [run] "
                         "and [stage.NAME]");
 }
+
+/* "[2", "4]", "2..8", "1e-4 1e-5" */
+const char *list_hint(const char *value) {
+    bool brackets = strpbrk(value, "[](){}") != NULL, range = strstr(value, "..") != NULL;
+    bool digits = value[strspn(value, "0123456789+-.eE \t[](){}")] == '\0';
+    if (!digits || !(brackets || range || strpbrk(value, " \t"))) return "";
+    return range ? ". Ranges are not known: write each value of a stage, with commas between, as in 2, 4, 8"
+                 : ". A comma separates values of a stage, without brackets, as in 2, 4, 8";
+}

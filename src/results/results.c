@@ -362,13 +362,24 @@ enum lvs_status results_apply(void *context, const struct journal_event *event, 
     }
 }
 
+enum lvs_status results_absent(const char *output, struct lvs_error *err) {
+    size_t length = strlen(output);
+    if (!file_exists(output))
+        return lvs_fail(err, LVS_INPUT, "%s: does not exist; give the OUTPUT folder of a sweep", output);
+    if (!file_is_folder(output) && length > 4 && strcmp(output + length - 4, ".ini") == 0)
+        return lvs_fail(err, LVS_INPUT, "%s: is an INI; give the OUTPUT folder of a sweep, by default %.*s.lvsweep",
+                        output, (int)length - 4, output);
+    if (!file_is_folder(output))
+        return lvs_fail(err, LVS_INPUT, "%s: is a file; give the OUTPUT folder of a sweep", output);
+    return lvs_fail(err, LVS_INPUT, "%s: no " RESULTS_JOURNAL " in it; give the OUTPUT folder of a sweep", output);
+}
+
 /* Through `end`, or with NULL without damage only. */
 static enum lvs_status read_journal(const char *output, struct results *out, struct journal_end *end,
                                     struct lvs_error *err) {
     char path[LVS_PATH_MAX];
     LVS_TRY(file_join(path, output, RESULTS_JOURNAL, err));
-    if (!file_exists(path))
-        return lvs_fail(err, LVS_INPUT, "%s: no " RESULTS_JOURNAL " in it; give the OUTPUT folder of a sweep", output);
+    if (!file_exists(path)) return results_absent(output, err);
     results_init(out, output);
     enum lvs_status status = journal_replay(path, results_apply, out, end, err);
     if (status == LVS_OK && end) journal_warn_of(path, end);

@@ -62,6 +62,9 @@ struct member {
 #define MEMBER_LAST \
     { NULL, MEMBER_END, 0, 0, NULL }
 
+/* LVS_INPUT in words for an output folder without a journal. */
+enum lvs_status results_absent(const char *output, struct lvs_error *err);
+
 struct name_list {
     int32_t n;
     const char *name[CONFIG_MAX_STAGES];

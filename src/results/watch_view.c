@@ -1,6 +1,7 @@
 /* The state of a running sweep, gathered while the journal is replayed. Speeds come from progress events where the
  * sweep writes them; the time left from what finished trials took. */
 #include "lvsweep/watch.h"
+#include "results_internal.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -185,9 +186,7 @@ enum lvs_status watch_read(const char *output, struct watch *out, struct lvs_err
     *out = (struct watch){.best = -1};
     results_init(&out->results, output);
     enum lvs_status status = file_join(path, output, RESULTS_JOURNAL, err);
-    if (status == LVS_OK && !file_exists(path))
-        status =
-            lvs_fail(err, LVS_INPUT, "%s: no " RESULTS_JOURNAL " in it; give the OUTPUT folder of a sweep", output);
+    if (status == LVS_OK && !file_exists(path)) status = results_absent(output, err);
     struct journal_end end;
     if (status == LVS_OK) status = journal_replay(path, visit, &replay, &end, err);
     if (status == LVS_OK) {

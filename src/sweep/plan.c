@@ -122,19 +122,6 @@ void plan_free(struct plan *plan) {
     *plan = (struct plan){0};
 }
 
-/* Where trials of a stage differ in what the metric does not see past, its best says little. */
-static void warn_of_metric(const struct config *config) {
-    for (int32_t stage = 0; stage < config->n_stages; stage++) {
-        for (int32_t i = 0; i < config->stages[stage].n_axes; i++) {
-            const struct config_axis *axis = &config->stages[stage].axes[i];
-            if (axis->n_values < 2 || metric_comparable(config->metric, config_key_name(axis->key))) continue;
-            log_warning("%s: [sweep] metric = %s is not comparable over %s, which [stage.%s] varies; "
-                        "val_nats_per_value is",
-                        config->path, config->metric, config_key_name(axis->key), config->stages[stage].name);
-        }
-    }
-}
-
 static enum lvs_status refuse_stage(const struct config *config, const struct plan *plan, int32_t stage,
                                     struct lvs_error *err) {
     const char *name = config->stages[stage].name, *plural = plan->n_cut[stage] == 1 ? "" : "s";
@@ -151,8 +138,9 @@ static enum lvs_status refuse_stage(const struct config *config, const struct pl
                     config->path, config->flops_cap, name, plan->n_cut[stage], plural);
 }
 
-enum lvs_status plan_check(const struct config *config, const struct plan *plan, struct lvs_error *err) {
-    warn_of_metric(config);
+enum lvs_status plan_check(const struct config *config, const struct sweep_facts *facts, const struct plan *plan,
+                           struct lvs_error *err) {
+    plan_warn(config, facts, plan);
     if (config->over != OVER_REFUSE) return LVS_OK;
     for (int32_t stage = 0; stage < config->n_stages; stage++) {
         if (plan->n_cut[stage] == 0 || plan->n_run[stage] + plan->n_kept[stage] > 0) continue;

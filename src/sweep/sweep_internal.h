@@ -117,6 +117,9 @@ struct backoff {
 };
 void backoff_wait(struct backoff *backoff, bool had_something);
 
+/* ---- plan ---- */
+void plan_warn(const struct config *config, const struct sweep_facts *facts, const struct plan *plan);
+
 /* ---- lock: one sweep an output folder ---- */
 struct sweep_lock {
     char path[LVS_PATH_MAX]; /* "" = not held */

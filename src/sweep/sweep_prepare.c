@@ -182,7 +182,7 @@ enum lvs_status sweep_prepare(const struct sweep_options *options, struct prepar
     if (status != LVS_OK) return status;
     status = plan_make(out->config, out->facts, out->resumes ? &out->known : NULL, options->rerun, &plan, err);
     if (status == LVS_OK && options->rerun) status = check_rerun(out, options->rerun, &plan, err);
-    if (status == LVS_OK) status = plan_check(out->config, &plan, err);
+    if (status == LVS_OK) status = plan_check(out->config, out->facts, &plan, err);
     if (status == LVS_OK) out->worker_bytes = bytes_of_worker(out->config, out->facts, &plan);
     plan_free(&plan);
     return status;

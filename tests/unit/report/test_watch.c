@@ -29,7 +29,9 @@ static void test_no_journal(void **state) {
     struct watch watch;
     struct lvs_error err = {0};
     assert_int_equal(watch_read("/nonexistent", &watch, &err), LVS_INPUT);
-    assert_non_null(strstr(err.text, "journal.jsonl"));
+    assert_non_null(strstr(err.text, "/nonexistent: does not exist; give the OUTPUT folder"));
+    assert_int_equal(watch_read("/", &watch, &err), LVS_INPUT);
+    assert_non_null(strstr(err.text, "/: no journal.jsonl in it; give the OUTPUT folder"));
 }
 
 static void test_running(void **state) {
