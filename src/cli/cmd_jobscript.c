@@ -15,6 +15,15 @@ struct job {
     bool heterogeneous; /* rank 0 is a job component of its own, without GPUs */
 };
 
+static const struct job initial_job = {.time = "8:00:00",
+                                       .name = "lvsweep",
+                                       .scheduler = "slurm",
+                                       .launcher = "mpirun",
+                                       .nodes = 1,
+                                       .gpus = 8,
+                                       .ranks = 4,
+                                       .cores = 2};
+
 /* One node has a task more: a coordinator of its own. On several, rank 0 works too, or its node would need one task
  * more than the others, which schedulers do not grant evenly. */
 static int64_t tasks_per_node(const struct job *job) {
@@ -45,6 +54,26 @@ static void add_cuda(const struct job *job, struct strbuf *out) {
                     "export CUDA_DEVICE_ORDER=PCI_BUS_ID\n\n");
 }
 
+/* The first lines: the command that writes this script again, whole. */
+static void add_origin(const struct job *job, struct strbuf *out) {
+    const struct {
+        const char *option, *word, *initial;
+    } words[] = {{"partition", job->partition, NULL},
+                 {"account", job->account, NULL},
+                 {"name", job->name, initial_job.name},
+                 {"scheduler", job->scheduler, initial_job.scheduler},
+                 {"launcher", job->launcher, initial_job.launcher}};
+    strbuf_printf(out, "#!/usr/bin/env bash\n# Written by: lvsweep jobscript %s --nodes %lld --gpus-per-node %lld",
+                  job->ini, (long long)job->nodes, (long long)job->gpus);
+    if (job->gpus == 0) strbuf_printf(out, " --ranks-per-node %lld", (long long)job->ranks);
+    if (job->cores != initial_job.cores) strbuf_printf(out, " --cores-per-rank %lld", (long long)job->cores);
+    strbuf_printf(out, " --time %s", job->time);
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (words[i].word && (!words[i].initial || strcmp(words[i].word, words[i].initial) != 0))
+            strbuf_printf(out, " --%s %s", words[i].option, words[i].word);
+    strbuf_add(out, job->heterogeneous ? " --heterogeneous\n" : "\n");
+}
+
 /* ---- SLURM ---- */
 
 /* Nodes, tasks, cores, time and place: of the job, or of one component of a heterogeneous one. */
@@ -73,9 +102,7 @@ static void add_slurm_head(const struct job *job, struct strbuf *out) {
 }
 
 static void add_slurm(const struct job *job, struct strbuf *out) {
-    strbuf_printf(out, "#!/usr/bin/env bash\n# Written by: lvsweep jobscript %s", job->ini);
-    strbuf_printf(out, " --nodes %lld --gpus-per-node %lld --time %s%s\n", (long long)job->nodes, (long long)job->gpus,
-                  job->time, job->heterogeneous ? " --heterogeneous" : "");
+    add_origin(job, out);
     if (job->gpus > 0) strbuf_add(out, "# All tasks see all GPUs of their node and lvsweep hands them out.\n");
     add_slurm_head(job, out);
     strbuf_printf(out, "ini=%s\nmost_restarts=5\n\n", job->ini);
@@ -110,8 +137,8 @@ static int64_t seconds_of(const char *time) {
 
 static void add_pbs(const struct job *job, struct strbuf *out) {
     const int64_t seconds = seconds_of(job->time), tasks = tasks_per_node(job);
-    strbuf_printf(out, "#!/usr/bin/env bash\n# Written by: lvsweep jobscript %s --scheduler pbs\n#PBS -N %s\n",
-                  job->ini, job->name);
+    add_origin(job, out);
+    strbuf_printf(out, "#PBS -N %s\n", job->name);
     strbuf_printf(out, "#PBS -l select=%lld:ncpus=%lld:mpiprocs=%lld", (long long)job->nodes,
                   (long long)(tasks * job->cores), (long long)tasks);
     if (job->gpus > 0) strbuf_printf(out, ":ngpus=%lld", (long long)job->gpus);
@@ -250,14 +277,7 @@ static int run(int argc, char **argv) {
                                             {"heterogeneous", no_argument, NULL, 'H'},
                                             {"force", no_argument, NULL, 'f'},
                                             {0}};
-    struct job job = {.time = "8:00:00",
-                      .name = "lvsweep",
-                      .scheduler = "slurm",
-                      .launcher = "mpirun",
-                      .nodes = 1,
-                      .gpus = 8,
-                      .ranks = 4,
-                      .cores = 2};
+    struct job job = initial_job;
     struct lvs_error err = {0};
     bool done;
     for (int option; (option = cli_next_option(&command_jobscript, argc, argv, options, &done)) != -1;) {

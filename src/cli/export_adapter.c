@@ -82,12 +82,24 @@ static enum lvs_status verify_copy(const struct adapter_source *source, const ch
     return status;
 }
 
+/* PEFT's format has no place for it, so peft would compute without. */
+static void tell_of_head(const char *output) {
+    char head[LVS_PATH_MAX];
+    struct lvs_error ignored;
+    if (file_join(head, output, "head.safetensors", &ignored) == LVS_OK && file_exists(head))
+        log_warning(
+            "%s: the trained head lies in head.safetensors beside the adapter; lvsweep reads it, peft and other "
+            "programs do not",
+            output);
+}
+
 enum lvs_status export_adapter(const struct adapter_source *source, const char *output, struct lvs_error *err) {
     char folder[LVS_PATH_MAX];
     struct lvs_error why = {0};
     LVS_TRY(adapter_locate(source, folder, err));
     LVS_TRY(adapter_export(folder, output, err));
     printf("%s: the adapter of %s\n", output, folder);
+    tell_of_head(output);
     enum lvs_status status = verify_copy(source, output, &why);
     if (status == LVS_BUG) {
         file_remove_folder(output);

@@ -62,7 +62,10 @@ static enum lvs_status refuse(const char *name, char places[][LVS_PATH_MAX], int
     strbuf_init(&known);
     for (int32_t i = 0; i < list.n; i++)
         strbuf_printf(&known, "%s%s", i ? ", " : "", list.name[i]);
-    lvs_fail(err, LVS_USAGE, "--preset %s: there is %s", name, known.text ? known.text : "none installed");
+    if (known.text)
+        lvs_fail(err, LVS_USAGE, "--preset %s: no preset has that name; there are %s", name, known.text);
+    else
+        lvs_fail(err, LVS_USAGE, "--preset %s: no presets are installed", name);
     strbuf_free(&known);
     return LVS_USAGE;
 }

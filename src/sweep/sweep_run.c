@@ -207,12 +207,14 @@ static int terminal_width(void) {
 
 static void print_table(const struct driver *driver, const struct results *results) {
     double wall = driver->started > 0 ? clock_now() - driver->started : 0;
-    struct results_summary summary = {
-        .n_devices = driver->n_workers,
-        .device_word = strcmp(sweep_facts_backend(driver->facts), "cuda") == 0 ? "GPUs" : "CPU ranks",
-        .busy_percent = wall > 0 ? 100 * driver->busy_seconds / (wall * driver->n_workers) : -1,
-        .wall_seconds = wall > 0 ? wall : -1,
-        .n_retries = driver->n_retries};
+    static const char *const words[2][2] = {{"CPU ranks", "CPU rank"}, {"GPUs", "GPU"}};
+    bool cuda = strcmp(sweep_facts_backend(driver->facts), "cuda") == 0;
+    struct results_summary summary = {.n_devices = driver->n_workers,
+                                      .device_word = words[cuda][driver->n_workers == 1],
+                                      .busy_percent =
+                                          wall > 0 ? 100 * driver->busy_seconds / (wall * driver->n_workers) : -1,
+                                      .wall_seconds = wall > 0 ? wall : -1,
+                                      .n_retries = driver->n_retries};
     struct strbuf text;
     strbuf_init(&text);
     results_write_table(results, &summary, terminal_width(), &text);

@@ -121,6 +121,23 @@ def check_messages():
     return count
 
 
+def tables_of(text):
+    """Section -> rows of its first table."""
+    parts = re.split(r"^### (\[.*\])$", text, flags=re.M)
+    return {name: re.findall(r"(?:^\|.*\n)+", body, re.M)[0].splitlines() for name, body in zip(parts[1::2], parts[2::2])}
+
+
+def check_reference():
+    """The tables of config.md are those that the program writes."""
+    written = tables_of(harness.run(0, "init", "--reference").stdout)
+    shown = tables_of((DOCS / "config.md").read_text())
+    check(written.keys() == shown.keys(), f"config.md: sections {written.keys() ^ shown.keys()}")
+    for section in written.keys() & shown.keys():
+        for row in set(written[section]) ^ set(shown[section]):
+            check(False, f"config.md: {section}: `lvsweep init --reference` differs: {row}")
+        check(written[section] == shown[section], f"config.md: {section}: rows in another order")
+
+
 def check_site():
     if not shutil.which("mkdocs"):
         print("skipped: the site (Debian and Ubuntu: apt install mkdocs)")
@@ -155,6 +172,7 @@ for page in pages:
     check_commands(page)
     check_tests(page, registered)
 check_examples()
+check_reference()
 messages = check_messages()
 check_site()
 print(f"{len(pages)} pages, {messages} messages, {len(failures)} failures")

@@ -56,6 +56,11 @@ try:
         for t in range(HISTORY):
             prey, predator = values[(s * 100 + t) * 2:(s * 100 + t) * 2 + 2]
             lines.append(f"s{s},{time[t]!r},{predator!r},{prey!r}")
+    # The table that getting-started.md shows is one.
+    guide = (harness.SOURCE / "docs/getting-started.md").read_text()
+    shown = re.search(r"^```\n(series,time,.*?)^```$", guide, re.S | re.M)[1]
+    assert len(rows_of(forecast(output, "--data", "-", "--horizon", 2, "--samples", 2, text=shown).stdout)) == 4
+
     new = where / "new.csv"
     new.write_text("\n".join(lines) + "\n")
     rows = rows_of(forecast(output, "--data", new, "--horizon", HORIZON, "--samples", 1).stdout)

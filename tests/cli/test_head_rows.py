@@ -41,6 +41,11 @@ try:
     # With vocabulary = text there are no other rows.
     _, gathered = sweep(where, "gathered", "run.head_rows=text", "model.vocabulary=text", "stage.final.steps=2")
     assert all(gaps(row) == ["", "", ""] for row in gathered), gathered
+    # An exported head lies beside the adapter, where others do not look for it: said; a frozen one is none.
+    for name in ("all", "weight", "gathered"):
+        said = harness.run(0, "export", where / name, "--adapter", "best", "-o", where / f"{name}-adapter").stderr
+        assert ("the trained head lies in head.safetensors" in said) == (name != "gathered"), (name, said)
+        assert (where / f"{name}-adapter/head.safetensors").exists() == (name != "gathered")
     print("head_rows = text: measured and said; whole adapters come out")
 finally:
     harness.clean(where)

@@ -61,7 +61,7 @@ try:
     assert f"path = {harness.SOURCE}/sweeps/quickstart/model" in text and f"file = {where}/data.h5" in text, text
     harness.run(0, "plan", where / "quick.ini")
     done = harness.run(0, "init", "--preset", "nothing", expect=2)
-    assert "quickstart" in done.stderr
+    assert "nothing: no preset has that name; there are " in done.stderr and "quickstart" in done.stderr, done.stderr
     assert "quickstart" in harness.run(0, "init", "--preset", "../quickstart", expect=2).stderr
     for preset in sorted((harness.SOURCE / "sweeps/reproduce").glob("*.ini")):
         assert preset.stem in done.stderr.replace(",", "").split(), preset

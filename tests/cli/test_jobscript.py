@@ -88,6 +88,15 @@ try:
         assert "scontrol" not in play(one, where, code, restarts=5)[0]
         assert "qsub -v LVSWEEP_RESTARTS=3" in play(pbs, where, code, restarts=2)[0]
 
+    # The command in the script's second line writes the same script.
+    for words in (["--partition", "gpu", "--account", "a1", "--nodes", "2"], ["--gpus-per-node", "0", "--ranks-per-node", "6"],
+                  ["--cores-per-rank", "4", "--name", "own", "--launcher", "srun", "--time", "1-12:00:00"],
+                  ["--scheduler", "pbs", "--partition", "q", "--gpus-per-node", "2"], ["--heterogeneous"], []):
+        text = script(ini, *words)
+        line = text.splitlines()[1]
+        assert line.startswith("# Written by: lvsweep jobscript "), line
+        assert script(*line.split()[5:]) == text, (words, line)
+
     harness.run(0, "jobscript", ini, "-o", where / "job.sh")
     assert os.access(where / "job.sh", os.X_OK)
     for words, code, cause in [((ini, "--time", "8h"), 2, "H:MM:SS"), ((ini, "--nodes", "0"), 2, "--nodes"),

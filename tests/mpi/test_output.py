@@ -64,6 +64,7 @@ logs = where / "logs"
 logs.mkdir()
 for name in ("lvsweep-12.log", "grid.ini", ".directory", "lock.new.1"):
     (logs / name).write_text("x")
-harness.run(0, ini, "--output", logs, "--set", "run.fake=")
+said = harness.run(0, ini, "--output", logs, "--set", "run.fake=").stdout
+assert " 1 CPU rank, " in said, said
 print("folders of something else: exit 6")
 harness.clean(where)
