@@ -71,11 +71,11 @@ static enum lvs_status check_inputs(const struct cli_target *target, const struc
     for (size_t i = 0; i < most; i++) {
         const char *input = target->inputs[i];
         struct stat info;
-        if (is_stream(input) || stat(input, &info) != 0) continue;
+        if (!input || (is_stream(input) ? fstat(STDIN_FILENO, &info) : stat(input, &info)) != 0) continue;
         if (same_file(output, &info))
             return lvs_fail(err, LVS_OUTPUT,
                             "%s: is the file that is read (%s), and would be overwritten; choose another name",
-                            target->path, input);
+                            target->path, is_stream(input) ? "standard input" : input);
         if (!own && target->force && S_ISDIR(info.st_mode) && is_below(target->path, input))
             return lvs_fail(err, LVS_OUTPUT,
                             "%s: belongs to %s, which is read; not even --force overwrites it. Choose another name, or "

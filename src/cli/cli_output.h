@@ -15,7 +15,7 @@ struct cli_target {
     const char *path;                  /* NULL and "-" are standard output */
     bool force;                        /* --force was given */
     const struct cli_product *product; /* what stands there already and may be made anew; NULL = nothing */
-    const char *inputs[3];             /* files, and folders with all that is below; NULL and "-" are left out */
+    const char *inputs[3];             /* files ("-" is standard input), folders with all that is below, or NULL */
 };
 
 /* LVS_OUTPUT when the path is one of the inputs, in whatever way it is written (device and inode decide), when another

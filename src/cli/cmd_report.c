@@ -132,7 +132,7 @@ static enum lvs_status check_output(const struct report_request *request, const 
     return cli_may_write(&target, err);
 }
 
-/* The data as the sweep saw it. A report must do without: the file may be elsewhere by now. `file` is its path, or "-".
+/* The data as the sweep saw it. A report must do without: the file may be elsewhere by now. `file` is its path, or "".
  */
 static bool describe_data(const struct results *results, struct description *out, char file[LVS_PATH_MAX]) {
     struct config *config = NULL;
@@ -141,7 +141,7 @@ static bool describe_data(const struct results *results, struct description *out
     struct lvs_error why = {0};
     enum lvs_status status = cli_stored_config(results, &none, &config, &why);
     bool has_data = status == LVS_OK && config->runner != RUNNER_FAKE;
-    lvs_copy(file, LVS_PATH_MAX, has_data ? config->data_file : "-");
+    lvs_copy(file, LVS_PATH_MAX, has_data ? config->data_file : "");
     if (has_data) status = series_read(config, &set, &why);
     if (has_data && status == LVS_OK) {
         status = cli_describe(config, &set, 4, out, &why);

@@ -40,6 +40,10 @@ try:
         for force in ([], ["--force"]):
             unchanged(wide, table, "import", wide, "-o", name, *columns, *force, cause="is the file that is read")
             unchanged(wide, table, *forecast, "--data", wide, "-o", name, *force, cause="is the file that is read")
+    with open(wide) as stream:
+        done = subprocess.run([harness.PROGRAM, "import", "-", "-o", wide, *columns, "--force"], stdin=stream, text=True,
+                              env=harness.ENVIRONMENT, stderr=subprocess.PIPE)
+    assert done.returncode == 6 and "(standard input)" in done.stderr and wide.read_text() == table, done
     text = ini.read_text()
     unchanged(ini, text, "jobscript", ini, "-o", ini, "--force", cause="is the file that is read")
     before = data.read_bytes()
