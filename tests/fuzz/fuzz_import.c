@@ -21,6 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         .time_column = data[0] & 2 ? "t" : NULL,
         .channels = data[0] & 4 ? "a+b" : NULL,
         .unequal = data[0] & 8 ? IMPORT_UNEQUAL_CUT : IMPORT_UNEQUAL_REFUSE,
+        .every_column = data[0] & 16,
     };
     char *text = malloc(size);
     memcpy(text, data + 1, size - 1);
