@@ -76,7 +76,7 @@ static enum lvs_status check_inputs(const struct cli_target *target, const struc
             return lvs_fail(err, LVS_OUTPUT,
                             "%s: is the file that is read (%s), and would be overwritten; choose another name",
                             target->path, is_stream(input) ? "standard input" : input);
-        if (!own && target->force && S_ISDIR(info.st_mode) && is_below(target->path, input))
+        if (!own && S_ISDIR(info.st_mode) && is_below(target->path, input))
             return lvs_fail(err, LVS_OUTPUT,
                             "%s: belongs to %s, which is read; not even --force overwrites it. Choose another name, or "
                             "remove it first",

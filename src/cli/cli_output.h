@@ -19,6 +19,6 @@ struct cli_target {
 };
 
 /* LVS_OUTPUT when the path is one of the inputs, in whatever way it is written (device and inode decide), when another
- * file stands there and --force was not given, or when its folder is missing or not writable. --force reaches no file
- * below an input folder. An empty file may always be written over. */
+ * file stands there and --force was not given, or when its folder is missing or not writable. No other file
+ * below an input folder than a product is written over, --force or not; elsewhere an empty file always is. */
 enum lvs_status cli_may_write(const struct cli_target *target, struct lvs_error *err);

@@ -54,6 +54,10 @@ try:
                   ["report", sweep, "--svg", "training"], [*forecast, "--data", wide]):
         unchanged(journal, journal.read_text(), *words, "-o", journal, "--force", cause="not even --force")
 
+    # A journal that a sweep has only just opened is as empty as a file that nobody minds.
+    (sweep / "new.jsonl").write_text("")
+    unchanged(sweep / "new.jsonl", "", "export", sweep, "--csv", "-o", sweep / "new.jsonl", cause="not even --force")
+
     # Somebody's file.
     notes = put("notes.txt")
     for words in (["import", wide, *columns], ["simulate", "--systems", "2"], ["export", sweep, "--csv"],
@@ -78,7 +82,8 @@ try:
     for path in made:
         for words in made.values():
             if words is not made[path] and words != made[path]:
-                unchanged(path, path.read_text(), *words, "-o", path, cause="exists already and is not")
+                unchanged(path, path.read_text(), *words, "-o", path,
+                          cause="not even --force" if path.parent == sweep else "exists already and is not")
     again = [*forecast, "--data", where / "o.csv", "--channels", "median+q05", "-o", where / "o.csv"]
     unchanged(where / "o.csv", (where / "o.csv").read_text(), *again, cause="is the file that is read")
 
