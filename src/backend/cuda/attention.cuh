@@ -6,7 +6,6 @@
 
 #define FLASH_THREADS 128 /* four warps, each with its own rows */
 #define FLASH_TILE    64  /* keys a tile */
-#define LOG2_E        1.4426950408889634f
 
 /* Rows and heads as kernels see them. */
 struct attention_map {

@@ -74,6 +74,7 @@ __device__ __forceinline__ float block_sum(float x, float *room) {
     return sum;
 }
 
+#define LOG2_E 1.4426950408889634f
 /* 2^x in one instruction; results below the smallest normal number become zero. */
 __device__ __forceinline__ float exp2_fast(float x) {
     float y;

@@ -6,7 +6,6 @@
 #include "loss.cuh"
 
 #define BIAS_THREADS 256
-#define LOG2_E       1.4426950408889634f
 
 /* Rows that are summed at a time; a slot has whole blocks. */
 __host__ __device__ __forceinline__ int32_t block_rows(int32_t slot_rows) {

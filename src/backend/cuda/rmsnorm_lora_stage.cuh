@@ -1,0 +1,93 @@
+/* What a block of the A side of LoRA backwards has in shared memory: pieces of LORA_PARTIAL_ROWS rows, asked for ahead,
+ * and A. Nothing here waits; the kernel does. */
+#pragma once
+#include "rmsnorm_lora.cuh"
+
+#define BACKWARD_WARPS   16
+#define BACKWARD_THREADS (BACKWARD_WARPS * 32)
+#define ROWS             LORA_PARTIAL_ROWS
+
+/* How shared memory is used; `ld` is a tile's row in elements. */
+struct backward_room {
+    int32_t ld, stages; /* stages: 1 or 2 tiles of x and dy, so that the next piece is on its way */
+    bool holds_a, holds_dx;
+    size_t bytes;
+};
+
+/* A piece in shared memory. */
+struct backward_stage {
+    bf16 *x, *dy;    /* [ROWS][ld] */
+    float *t, *rstd; /* [ROWS][columns], [ROWS] */
+};
+__host__ __device__ __forceinline__ size_t stage_bytes(int32_t ld, int32_t columns) {
+    return static_cast<size_t>(2 * ROWS * ld) * sizeof(bf16) +
+           static_cast<size_t>(ROWS * (columns + 1)) * sizeof(float);
+}
+__device__ __forceinline__ struct backward_stage stage_at(unsigned char *memory, int32_t ld, int32_t columns) {
+    struct backward_stage stage;
+    stage.x = reinterpret_cast<bf16 *>(memory), stage.dy = stage.x + ROWS * ld;
+    stage.t = reinterpret_cast<float *>(stage.dy + ROWS * ld), stage.rstd = stage.t + ROWS * columns;
+    return stage;
+}
+
+/* Where a piece lies: its first row, and how many of its rows the slot has. */
+struct backward_piece {
+    int64_t row;
+    int32_t slot, valid;
+};
+__device__ __forceinline__ struct backward_piece piece_at(const struct row_map &map, int32_t index) {
+    int32_t pieces = (map.slot_rows + ROWS - 1) / ROWS, first = index % pieces * ROWS;
+    struct backward_piece piece;
+    piece.slot = index / pieces;
+    piece.row = static_cast<int64_t>(piece.slot) * map.slot_rows + first;
+    piece.valid = min(ROWS, map.slot_rows - first);
+    return piece;
+}
+
+/* A piece's rows of `source` [n_rows][cols] on their way, a warp a row; rows beyond the slot become zeros. */
+__device__ __forceinline__ void rows_request(const bf16 *source, int32_t cols, const struct backward_piece &piece,
+                                             bf16 *tile, int32_t ld) {
+    int32_t lane = static_cast<int32_t>(threadIdx.x) % 32;
+#pragma unroll 1
+    for (int32_t r = static_cast<int32_t>(threadIdx.x) / 32; r < ROWS; r += BACKWARD_WARPS) {
+        bool exists = r < piece.valid;
+        const bf16 *from = source + (exists ? (piece.row + r) * cols : 0);
+        for (int32_t col = lane * 8; col < cols; col += 256)
+            copy_async(shared_address(tile + r * ld + col), from + col, exists);
+    }
+}
+
+/* x, dy, t and rstd of a piece on their way. */
+template <bool NORM>
+__device__ __forceinline__ void piece_request(const struct norm_arrays &arrays, const struct backward_piece &piece,
+                                              const struct backward_stage &stage, int32_t ld, int32_t columns) {
+    rows_request(arrays.x, arrays.cols, piece, stage.x, ld);
+    rows_request(arrays.dy, arrays.cols, piece, stage.dy, ld);
+    int32_t at = static_cast<int32_t>(threadIdx.x) * 4;
+    if (at < ROWS * columns)
+        copy_async(shared_address(stage.t + at), arrays.t + (at < piece.valid * columns ? piece.row * columns + at : 0),
+                   at < piece.valid * columns);
+    if (NORM && at < ROWS)
+        copy_async(shared_address(stage.rstd + at), arrays.rstd_in + (at < piece.valid ? piece.row + at : 0),
+                   at < piece.valid);
+    if (!NORM && at < ROWS) *reinterpret_cast<float4 *>(stage.rstd + at) = make_float4(1, 1, 1, 1);
+}
+
+/* A in shared memory as two bf16 a number: [columns][ld] of the main parts, then of the rests. */
+__device__ __forceinline__ void a_stage(const struct a_rows &rows, const float *params, int32_t cols, bf16 *a,
+                                        int32_t ld) {
+    int32_t lane = static_cast<int32_t>(threadIdx.x) % 32;
+#pragma unroll 1
+    for (int32_t c = static_cast<int32_t>(threadIdx.x) / 32; c < rows.columns; c += BACKWARD_WARPS) {
+        const float *source = a_row(rows, params, c, cols);
+#pragma unroll 2
+        for (int32_t col = lane * 4; col < cols; col += 128) {
+            float4 four = *reinterpret_cast<const float4 *>(source + col);
+            uint2 main, rest;
+            split_bf16(four.x, four.y, &main.x, &rest.x);
+            split_bf16(four.z, four.w, &main.y, &rest.y);
+            *reinterpret_cast<uint2 *>(a + c * ld + col) = main;
+            *reinterpret_cast<uint2 *>(a + (rows.columns + c) * ld + col) = rest;
+        }
+    }
+}
