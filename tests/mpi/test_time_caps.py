@@ -13,15 +13,16 @@ CAPS = {"hours": SECONDS / 3600, "gpu_hours": 2 * SECONDS / 3600}
 
 
 def lines(output):
-    return [json.loads(line) for line in (output / "journal.jsonl").read_text().splitlines()]
+    """Whole lines only: the sweep may be writing."""
+    return [json.loads(line) for line in (output / "journal.jsonl").read_text().split("\n")[:-1]]
 
 
 def used(output):
     """Seconds from each run's first line to its last, by the journal."""
-    total, begin, last = 0.0, None, None
+    total, begin, last = 0.0, 0.0, 0.0
     for line in lines(output):
         if line["e"] == "sweep":
-            total += last - begin if begin else 0
+            total += last - begin
             begin = line["t"]
         last = line["t"]
     return total + last - begin
