@@ -191,12 +191,17 @@ static void draw(struct report *report, const struct trial_forecast *f, const st
     draw_key(f->low && f->high, out);
 }
 
+static const char *why_none(const struct report *report) {
+    if (report->best.index < 0) return "No trial is finished yet.";
+    if (report->results->rows[report->best.index].trial.settings.forecast_on == 0)
+        return "The best trial was not asked for forecasts ([evaluate] forecast_on).";
+    return "The best trial's forecasts are not in the sweep's folder (trials/…/forecast.bin).";
+}
+
 void figure_forecast(struct report *report, struct panels *out) {
     const struct trial_forecast *f = choose_part(report);
     if (!f) {
-        strbuf_add(&out->note, report->best.index < 0 ? "No trial is finished yet."
-                                                      : "The best trial was not asked for forecasts "
-                                                        "([evaluate] forecast_on).");
+        strbuf_add(&out->note, why_none(report));
         return;
     }
     struct scored *scored = lvs_malloc((size_t)f->n_series * sizeof *scored);

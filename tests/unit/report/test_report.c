@@ -216,10 +216,14 @@ static void test_figures_say_why_they_are_empty(void **state) {
     (void)state;
     static const struct {
         const char *kind, *figure, *why;
-    } table[] = {{"empty", "workers", "No trial has started"},   {"empty", "training", "No trial has left"},
-                 {"full", "data", "could not be read"},          {"one", "heatmap", "No stage varies"},
-                 {"one", "forecast", "not asked for forecasts"}, {"one", "parallel", "two finished trials"},
-                 {"broken", "cost", "two finished trials"},      {"full", "nonsense", "there are heatmap, training"}};
+    } table[] = {{"empty", "workers", "No trial has started"},
+                 {"empty", "training", "No trial has left"},
+                 {"full", "data", "could not be read"},
+                 {"one", "heatmap", "No stage varies"},
+                 {"one", "forecast", "not in the sweep's folder"},
+                 {"one", "parallel", "two finished trials"},
+                 {"broken", "cost", "two finished trials"},
+                 {"full", "nonsense", "there are heatmap, training"}};
     for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
         struct opened opened;
         struct strbuf out;
@@ -231,6 +235,20 @@ static void test_figures_say_why_they_are_empty(void **state) {
         strbuf_free(&out);
         close_kind(&opened);
     }
+}
+
+static void test_forecasts_nobody_asked_for(void **state) {
+    (void)state;
+    struct opened one;
+    struct strbuf out;
+    struct lvs_error err = {0};
+    open_kind("one", &one);
+    one.results.rows[one.report->best.index].trial.settings.forecast_on = 0;
+    strbuf_init(&out);
+    assert_int_equal(report_write_figure(one.report, "forecast", &out, &err), LVS_USAGE);
+    assert_non_null(strstr(err.text, "not asked for forecasts"));
+    strbuf_free(&out);
+    close_kind(&one);
 }
 
 static void test_heat_map_means_over_seeds(void **state) {
@@ -359,6 +377,7 @@ int main(void) {
         cmocka_unit_test(test_what_is_gathered),
         cmocka_unit_test(test_every_figure_of_a_full_sweep),
         cmocka_unit_test(test_figures_say_why_they_are_empty),
+        cmocka_unit_test(test_forecasts_nobody_asked_for),
         cmocka_unit_test(test_heat_map_means_over_seeds),
         cmocka_unit_test(test_budget_parts_are_the_ledger),
         cmocka_unit_test(test_damaged_files_cost_only_themselves),
