@@ -25,6 +25,31 @@ __device__ __forceinline__ int32_t row_position(const struct attention_map &map,
     return in_slot < map.n_sequences * map.context ? in_slot % map.context : -1;
 }
 
+/* What a block of the flash kernels works on. Grid: heads of some sequences, their tiles, and such groups of sequences:
+ * what a group reads stays in the L2 cache until its last tile. `turn` counts a group's tiles. */
+struct block_place {
+    int32_t head, sequence, turn;
+    bool exists; /* the last group may be smaller */
+};
+__device__ __forceinline__ struct block_place block_place_make(const struct attention_map &map) {
+    int32_t at_once = static_cast<int32_t>(gridDim.x) / map.n_heads, x = static_cast<int32_t>(blockIdx.x);
+    struct block_place place;
+    place.head = x % map.n_heads, place.turn = static_cast<int32_t>(blockIdx.y);
+    place.sequence = static_cast<int32_t>(blockIdx.z) * at_once + x / map.n_heads;
+    place.exists = place.sequence < map.n_slots * map.n_sequences;
+    return place;
+}
+/* columns: bf16 that a row has in all arrays that are read. */
+static inline dim3 block_grid(const struct device *device, const struct attention_map *map, int32_t columns,
+                              int64_t turns) {
+    int64_t sequences = static_cast<int64_t>(map->n_slots) * map->n_sequences;
+    int64_t bytes = sequences * map->context * columns * static_cast<int64_t>(sizeof(bf16));
+    if (bytes == 0) return dim3(0, 0, 0);
+    int64_t at_once = ceil_div(sequences, ceil_div(bytes, device->cache_bytes / 4 + 1));
+    return dim3(static_cast<unsigned>(map->n_heads * at_once), static_cast<unsigned>(turns),
+                static_cast<unsigned>(ceil_div(sequences, at_once)));
+}
+
 /* Byte offset of 16-byte piece `piece` of `row` in a tile of HEAD columns; pieces are swapped within a row so that
  * eight rows of one column fall into different banks. */
 template <int HEAD> __device__ __forceinline__ uint32_t tile_offset(int row, int piece) {
@@ -34,11 +59,20 @@ template <int HEAD> __device__ __forceinline__ uint32_t tile_offset(int row, int
 template <int HEAD>
 __device__ __forceinline__ void tile_load(uint32_t target, const bf16 *source, int64_t ld, int valid) {
     constexpr int PIECES = HEAD / 8;
+    constexpr int ROWS_AT_ONCE = FLASH_THREADS / PIECES;
+    int row = static_cast<int>(threadIdx.x) / PIECES, piece = static_cast<int>(threadIdx.x) % PIECES;
+    const bf16 *from = source + row * ld + piece * 8;
+    target += tile_offset<HEAD>(row, piece);
+    if (valid >= FLASH_TILE) {
 #pragma unroll
-    for (int i = 0; i < FLASH_TILE * PIECES / FLASH_THREADS; i++) {
-        int at = i * FLASH_THREADS + static_cast<int>(threadIdx.x), row = at / PIECES, piece = at % PIECES;
-        bool exists = row < valid;
-        copy_async(target + tile_offset<HEAD>(row, piece), source + (exists ? row * ld + piece * 8 : 0), exists);
+        for (int i = 0; i < FLASH_TILE / ROWS_AT_ONCE; i++)
+            copy_async(target + i * ROWS_AT_ONCE * HEAD * 2, from + i * ROWS_AT_ONCE * ld, true);
+        return;
+    }
+#pragma unroll 1
+    for (int i = 0; i < FLASH_TILE / ROWS_AT_ONCE; i++) {
+        bool exists = row + i * ROWS_AT_ONCE < valid;
+        copy_async(target + i * ROWS_AT_ONCE * HEAD * 2, exists ? from + i * ROWS_AT_ONCE * ld : source, exists);
     }
 }
 /* Fragments of a tile for mma_step, by lane: A (16 rows from `row`, 16 columns from 16·step); B with the tile's rows as
@@ -85,16 +119,17 @@ struct backward_arrays {
     bf16 *dk, *dv;            /* [n_rows][n_heads][head_size], before folding */
 };
 
-/* lse (in units of log2) and delta of 64 queries; beyond the sequence the weights vanish. */
-__device__ __forceinline__ void query_sums_load(const struct attention_map &map, const struct backward_arrays &arrays,
-                                                int64_t row, int32_t head, int32_t first, float *room) {
+/* Of 64 queries from `first`: lse to the first 64 threads, delta to the others; beyond the sequence the weights vanish.
+ * Asked for early and stored late, lse in units of log2. */
+__device__ __forceinline__ float query_sum(const struct attention_map &map, const struct backward_arrays &arrays,
+                                           int64_t row, int32_t head, int32_t first) {
     int i = static_cast<int>(threadIdx.x) % FLASH_TILE;
-    bool exists = first + i < map.context;
-    int64_t at = (row + first + i) * map.n_heads + head;
-    if (threadIdx.x < FLASH_TILE)
-        room[i] = exists ? arrays.lse[at] * LOG2_E : INFINITY;
-    else
-        room[FLASH_TILE + i] = exists ? arrays.delta[at] : 0.0f;
+    bool exists = first + i < map.context, is_lse = threadIdx.x < FLASH_TILE;
+    const float *source = is_lse ? arrays.lse : arrays.delta;
+    return exists ? source[(row + first + i) * map.n_heads + head] : is_lse ? INFINITY : 0.0f;
+}
+__device__ __forceinline__ void query_sum_store(float sum, float *room) {
+    room[threadIdx.x] = threadIdx.x < FLASH_TILE ? sum * LOG2_E : sum;
 }
 
 /* ---- entry points ---- */

@@ -14,11 +14,11 @@ template <int HEAD> struct backward_place {
     int32_t head, grad_ld;
 };
 template <int HEAD>
-__device__ __forceinline__ backward_place<HEAD> place_make(const struct attention_map &map,
-                                                           const struct backward_arrays &arrays) {
+__device__ __forceinline__ backward_place<HEAD>
+place_make(const struct attention_map &map, const struct backward_arrays &arrays, const struct block_place &block) {
     backward_place<HEAD> place;
-    place.head = static_cast<int32_t>(blockIdx.x);
-    place.row = sequence_row(map, static_cast<int32_t>(blockIdx.y));
+    place.head = block.head;
+    place.row = sequence_row(map, block.sequence);
     place.queries = arrays.qkv + place.row * map.width + place.head * HEAD;
     place.keys = arrays.qkv + place.row * map.width + (map.n_heads + place.head / map.group) * HEAD;
     place.values = place.keys + map.n_kv_heads * HEAD;
@@ -104,9 +104,9 @@ __device__ __forceinline__ void sum_store(const float sum[HEAD / 8][4], float fa
  * they come out of the tensor core. */
 template <int HEAD>
 __device__ __forceinline__ void keys_backward(const struct attention_map &map, const struct backward_arrays &arrays,
-                                              int32_t tile, uint32_t base, float *room) {
+                                              const backward_place<HEAD> &place, int32_t tile, uint32_t base,
+                                              float *room) {
     constexpr uint32_t TILE = FLASH_TILE * HEAD * 2;
-    backward_place<HEAD> place = place_make<HEAD>(map, arrays);
     int32_t first = tile * FLASH_TILE, lane = static_cast<int32_t>(threadIdx.x) % 32;
     int32_t mine = static_cast<int32_t>(threadIdx.x) / 32 * 16, n_tiles = (map.context + FLASH_TILE - 1) / FLASH_TILE;
     uint32_t stage0 = base + 2 * TILE;
@@ -117,7 +117,7 @@ __device__ __forceinline__ void keys_backward(const struct attention_map &map, c
     tile_load<HEAD>(stage0 + TILE, place.grads + static_cast<int64_t>(first) * place.grad_ld, place.grad_ld,
                     map.context - first);
     copy_async_commit();
-    query_sums_load(map, arrays, place.row, place.head, first, room);
+    query_sum_store(query_sum(map, arrays, place.row, place.head, first), room);
     uint32_t k[HEAD / 16][4], v[HEAD / 16][4];
     float dk[HEAD / 8][4] = {}, dv[HEAD / 8][4] = {};
     for (int32_t t = tile; t < n_tiles; t++) {
@@ -136,7 +136,7 @@ __device__ __forceinline__ void keys_backward(const struct attention_map &map, c
                             map.context - start);
             tile_load<HEAD>(next + TILE, place.grads + static_cast<int64_t>(start) * place.grad_ld, place.grad_ld,
                             map.context - start);
-            query_sums_load(map, arrays, place.row, place.head, start, room + (1 - parity) * 2 * FLASH_TILE);
+            query_sum_store(query_sum(map, arrays, place.row, place.head, start), room + (1 - parity) * 2 * FLASH_TILE);
         }
         copy_async_commit();
 #pragma unroll 1
@@ -167,9 +167,9 @@ __device__ __forceinline__ void keys_backward(const struct attention_map &map, c
 /* Queries stay, keys stream. */
 template <int HEAD>
 __device__ __forceinline__ void queries_backward(const struct attention_map &map, const struct backward_arrays &arrays,
-                                                 int32_t tile, uint32_t base, float *room) {
+                                                 const backward_place<HEAD> &place, int32_t tile, uint32_t base,
+                                                 float *room) {
     constexpr uint32_t TILE = FLASH_TILE * HEAD * 2;
-    backward_place<HEAD> place = place_make<HEAD>(map, arrays);
     int32_t first = tile * FLASH_TILE, lane = static_cast<int32_t>(threadIdx.x) % 32;
     int32_t mine = static_cast<int32_t>(threadIdx.x) / 32 * 16;
     uint32_t stage0 = base + 2 * TILE;
@@ -179,7 +179,7 @@ __device__ __forceinline__ void queries_backward(const struct attention_map &map
     tile_load<HEAD>(stage0, place.keys, map.width, map.context);
     tile_load<HEAD>(stage0 + TILE, place.values, map.width, map.context);
     copy_async_commit();
-    query_sums_load(map, arrays, place.row, place.head, first, room);
+    query_sum_store(query_sum(map, arrays, place.row, place.head, first), room);
     uint32_t q[HEAD / 16][4], grad[HEAD / 16][4];
     float dq[HEAD / 8][4] = {}, log_sum[2], mean[2];
     for (int32_t t = 0; t <= tile; t++) {
@@ -223,17 +223,20 @@ __device__ __forceinline__ void queries_backward(const struct attention_map &map
     sum_store<HEAD>(dq, map.scale, target, map.width, map.context - first - mine);
 }
 
-/* Grid: (heads, sequences, 2·tiles); the roles alternate, the longest of each first. */
+/* Turns: 2·tiles; the roles alternate, the longest of each first. */
 template <int HEAD>
 __global__ void __launch_bounds__(FLASH_THREADS, HEAD == 64 ? 3 : 2)
     flash_backward_kernel(struct attention_map map, struct backward_arrays arrays) {
     extern __shared__ __align__(128) unsigned char shared[];
     __shared__ float room[4 * FLASH_TILE];
-    int32_t n_tiles = static_cast<int32_t>(gridDim.z) / 2, place = static_cast<int32_t>(blockIdx.z) / 2;
-    if (blockIdx.z % 2 == 0)
-        keys_backward<HEAD>(map, arrays, place, shared_address(shared), room);
+    struct block_place block = block_place_make(map);
+    if (!block.exists) return;
+    backward_place<HEAD> place = place_make<HEAD>(map, arrays, block);
+    int32_t n_tiles = static_cast<int32_t>(gridDim.y) / 2, tile = block.turn / 2;
+    if (block.turn % 2 == 0)
+        keys_backward<HEAD>(map, arrays, place, tile, shared_address(shared), room);
     else
-        queries_backward<HEAD>(map, arrays, n_tiles - 1 - place, shared_address(shared), room);
+        queries_backward<HEAD>(map, arrays, place, n_tiles - 1 - tile, shared_address(shared), room);
 }
 
 /* dK and dV: the query heads of each key/value head added in order. A thread eight columns of one row. */
@@ -265,8 +268,7 @@ __global__ void outside_zero_kernel(struct attention_map map, bf16 *dqkv) {
 
 template <int HEAD>
 static void launch(struct device *device, const struct attention_map *map, const struct backward_arrays *arrays) {
-    dim3 grid(static_cast<unsigned>(map->n_heads), static_cast<unsigned>(map->n_slots * map->n_sequences),
-              static_cast<unsigned>(2 * ceil_div(map->context, FLASH_TILE)));
+    dim3 grid = block_grid(device, map, map->width + map->n_heads * HEAD, 2 * ceil_div(map->context, FLASH_TILE));
     kernel_launch(device, "attention_backward", flash_backward_kernel<HEAD>, grid, FLASH_THREADS,
                   static_cast<size_t>(6) * FLASH_TILE * HEAD * 2, *map, *arrays);
 }

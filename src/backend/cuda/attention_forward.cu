@@ -98,15 +98,17 @@ __device__ __forceinline__ void rows_store(const struct attention_map &map, int6
     }
 }
 
-/* Grid: (heads, sequences, query tiles; the longest first). */
+/* Turns: query tiles, the longest first. */
 template <int HEAD, int MT>
 __global__ void __launch_bounds__(FLASH_THREADS)
     flash_forward_kernel(struct attention_map map, const bf16 *qkv, bf16 *out, float *lse) {
     extern __shared__ __align__(128) unsigned char shared[];
     constexpr uint32_t TILE = FLASH_TILE * HEAD * 2;
     uint32_t base = shared_address(shared), stage0 = base + MT * TILE;
-    int32_t head = static_cast<int32_t>(blockIdx.x), tile = static_cast<int32_t>(gridDim.z - 1 - blockIdx.z);
-    int64_t row = sequence_row(map, static_cast<int32_t>(blockIdx.y));
+    struct block_place place = block_place_make(map);
+    if (!place.exists) return;
+    int32_t head = place.head, tile = static_cast<int32_t>(gridDim.y) - 1 - place.turn;
+    int64_t row = sequence_row(map, place.sequence);
     int32_t first = tile * FLASH_TILE * MT, warp = static_cast<int32_t>(threadIdx.x) / 32;
     int32_t lane_row = static_cast<int32_t>(threadIdx.x) % 32 / 4;
     const bf16 *queries = qkv + row * map.width + head * HEAD;
@@ -176,8 +178,7 @@ __global__ void outside_zero_kernel(struct attention_map map, bf16 *out, float *
 
 template <int HEAD, int MT>
 static void launch(struct device *device, const struct attention_map *map, const void *qkv, void *out, float *lse) {
-    dim3 grid(static_cast<unsigned>(map->n_heads), static_cast<unsigned>(map->n_slots * map->n_sequences),
-              static_cast<unsigned>(ceil_div(map->context, FLASH_TILE * MT)));
+    dim3 grid = block_grid(device, map, map->width, ceil_div(map->context, FLASH_TILE * MT));
     size_t shared = static_cast<size_t>(MT + 4) * FLASH_TILE * HEAD * 2;
     kernel_launch(device, "attention_forward", flash_forward_kernel<HEAD, MT>, grid, FLASH_THREADS, shared, *map,
                   static_cast<const bf16 *>(qkv), static_cast<bf16 *>(out), lse);

@@ -15,16 +15,18 @@ __device__ __forceinline__ uint32_t tiles_base(unsigned char *shared) {
 
 /* out (64 × 64) = rows of `a` times rows of `b`, both tiles. */
 __device__ __forceinline__ void rows_by_rows(float out[8][4], uint32_t a, uint32_t b) {
+    uint32_t left = wgmma_tile(a), right = wgmma_tile(b);
 #pragma unroll
     for (int step = 0; step < HEAD / 16; step++)
-        wgmma_64<false>(out, wgmma_tile(a + step * 32), wgmma_tile(b + step * 32), step > 0);
+        wgmma_64<false>(out, wgmma_operand(left, step * 32), wgmma_operand(right, step * 32), step > 0);
 }
 
 /* sum (64 × 64) += weights (64 × 64 in registers) · tile. */
 __device__ __forceinline__ void weights_by_tile(float sum[8][4], const uint32_t weights[4][4], uint32_t tile) {
+    uint32_t right = wgmma_tile(tile);
 #pragma unroll
     for (int step = 0; step < FLASH_TILE / 16; step++)
-        wgmma_64<true>(sum, weights[step], wgmma_tile(tile + step * 2048), true);
+        wgmma_64<true>(sum, weights[step], wgmma_operand(right, step * 2048), true);
 }
 
 __device__ __forceinline__ void weights_pack(const float weights[8][4], uint32_t out[4][4]) {
@@ -51,17 +53,24 @@ template <bool KEYS> __device__ __forceinline__ void diagonal_mask(float scores[
     }
 }
 
-/* This thread's rows of a 64 × 64 sum are row and row + 8 of `target`, bf16. */
-__device__ __forceinline__ void sum_store(const float sum[8][4], const float factor[2], bf16 *target, int64_t ld,
-                                          int row, int valid) {
+/* A 64 × 64 sum times the factors of the thread's rows to `target`, bf16, by way of a tile in shared memory that nobody
+ * reads any more, so that whole rows go out. */
+__device__ __forceinline__ void sum_store(const float sum[8][4], const float factor[2], uint32_t tile, bf16 *target,
+                                          int64_t ld, int valid) {
+    int lane = static_cast<int>(threadIdx.x) % 32, first = static_cast<int>(threadIdx.x) / 32 * 16;
 #pragma unroll
     for (int h = 0; h < 2; h++) {
-        if (row + h * 8 >= valid) continue;
-        bf16 *place = target + (row + h * 8) * ld + static_cast<int>(threadIdx.x) % 4 * 2;
 #pragma unroll
         for (int j = 0; j < 8; j++)
-            *reinterpret_cast<uint32_t *>(place + j * 8) =
-                pack_bf16(sum[j][2 * h] * factor[h], sum[j][2 * h + 1] * factor[h]);
+            shared_store(tile + tile_offset<HEAD>(first + lane / 4 + h * 8, j) + lane % 4 * 4,
+                         pack_bf16(sum[j][2 * h] * factor[h], sum[j][2 * h + 1] * factor[h]));
+    }
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        int row = first + i * 4 + lane / 8, piece = lane % 8;
+        uint4 words = shared_load(tile + tile_offset<HEAD>(row, piece));
+        if (row < valid) *reinterpret_cast<uint4 *>(target + row * ld + piece * 8) = words;
     }
 }
 
@@ -91,13 +100,15 @@ __device__ __forceinline__ void softmax_step(float scores[8][4], float scale, fl
     }
 }
 
-/* Grid: (heads, sequences, query tiles; the longest first). */
+/* Turns: query tiles, the longest first. */
 __global__ void __launch_bounds__(FLASH_THREADS, 4)
     hopper_forward_kernel(struct attention_map map, const bf16 *qkv, bf16 *out, float *lse) {
     extern __shared__ unsigned char shared[];
     uint32_t base = tiles_base(shared), stage0 = base + TILE;
-    int32_t head = static_cast<int32_t>(blockIdx.x), tile = static_cast<int32_t>(gridDim.z - 1 - blockIdx.z);
-    int64_t row = sequence_row(map, static_cast<int32_t>(blockIdx.y));
+    struct block_place place = block_place_make(map);
+    if (!place.exists) return;
+    int32_t head = place.head, tile = static_cast<int32_t>(gridDim.y) - 1 - place.turn;
+    int64_t row = sequence_row(map, place.sequence);
     int32_t first = tile * FLASH_TILE, lane = static_cast<int32_t>(threadIdx.x) % 32;
     int32_t mine = static_cast<int32_t>(threadIdx.x) / 32 * 16 + lane / 4;
     const bf16 *keys = qkv + row * map.width + (map.n_heads + head / map.group) * HEAD;
@@ -128,10 +139,12 @@ __global__ void __launch_bounds__(FLASH_THREADS, 4)
         softmax_step(scores, map.scale * LOG2_E, highest, total, factor);
         uint32_t weights[4][4];
         weights_pack(scores, weights);
+        if (__any_sync(0xffffffffu, factor[0] != 1.0f || factor[1] != 1.0f)) {
 #pragma unroll
-        for (int j = 0; j < 8; j++) {
-            sum[j][0] *= factor[0], sum[j][1] *= factor[0];
-            sum[j][2] *= factor[1], sum[j][3] *= factor[1];
+            for (int j = 0; j < 8; j++) {
+                sum[j][0] *= factor[0], sum[j][1] *= factor[0];
+                sum[j][2] *= factor[1], sum[j][3] *= factor[1];
+            }
         }
         wgmma_fence();
         weights_by_tile(sum, weights, stage + TILE);
@@ -148,13 +161,13 @@ __global__ void __launch_bounds__(FLASH_THREADS, 4)
         factor[h] = 1.0f / total[h];
     }
     int64_t ld = static_cast<int64_t>(map.n_heads) * HEAD;
-    sum_store(sum, factor, out + (row + first) * ld + head * HEAD, ld, mine, map.context - first);
+    __syncthreads();
+    sum_store(sum, factor, base, out + (row + first) * ld + head * HEAD, ld, map.context - first);
 }
 
 void attention_forward_hopper(struct device *device, const struct attention_map *map, const void *qkv, void *out,
                               float *lse) {
-    dim3 grid(static_cast<unsigned>(map->n_heads), static_cast<unsigned>(map->n_slots * map->n_sequences),
-              static_cast<unsigned>(ceil_div(map->context, FLASH_TILE)));
+    dim3 grid = block_grid(device, map, map->width, ceil_div(map->context, FLASH_TILE));
     kernel_launch(device, "attention_forward", hopper_forward_kernel, grid, FLASH_THREADS, 5 * TILE + 1024, *map,
                   static_cast<const bf16 *>(qkv), static_cast<bf16 *>(out), lse);
 }
@@ -168,10 +181,11 @@ struct backward_place {
     int32_t head;
 };
 __device__ __forceinline__ backward_place place_make(const struct attention_map &map,
-                                                     const struct backward_arrays &arrays) {
+                                                     const struct backward_arrays &arrays,
+                                                     const struct block_place &block) {
     backward_place place;
-    place.head = static_cast<int32_t>(blockIdx.x);
-    place.row = sequence_row(map, static_cast<int32_t>(blockIdx.y));
+    place.head = block.head;
+    place.row = sequence_row(map, block.sequence);
     place.queries = arrays.qkv + place.row * map.width + place.head * HEAD;
     place.keys = arrays.qkv + place.row * map.width + (map.n_heads + place.head / map.group) * HEAD;
     place.values = place.keys + map.n_kv_heads * HEAD;
@@ -194,16 +208,16 @@ __device__ __forceinline__ void keys_load(const struct attention_map &map, const
 
 /* Keys stay, queries stream; scores are transposed: keys down, queries along. */
 __device__ __forceinline__ void keys_backward(const struct attention_map &map, const struct backward_arrays &arrays,
-                                              int32_t tile, uint32_t base, float *room) {
-    backward_place place = place_make(map, arrays);
+                                              const backward_place &place, int32_t tile, uint32_t base, float *room) {
     int32_t first = tile * FLASH_TILE, lane = static_cast<int32_t>(threadIdx.x) % 32;
     int32_t mine = static_cast<int32_t>(threadIdx.x) / 32 * 16 + lane / 4;
     int32_t n_tiles = (map.context + FLASH_TILE - 1) / FLASH_TILE;
     uint32_t stage0 = base + 2 * TILE;
+    float sums_next = query_sum(map, arrays, place.row, place.head, first);
     keys_load(map, place, first, base);
     queries_load(map, place, first, stage0);
     copy_async_commit();
-    query_sums_load(map, arrays, place.row, place.head, first, room);
+    query_sum_store(sums_next, room);
     float dk[8][4] = {}, dv[8][4] = {};
     for (int32_t t = tile; t < n_tiles; t++) {
         uint32_t parity = static_cast<uint32_t>(t - tile) % 2, stage = stage0 + parity * 2 * TILE;
@@ -218,9 +232,8 @@ __device__ __forceinline__ void keys_backward(const struct attention_map &map, c
         rows_by_rows(grads, base + TILE, stage + TILE);
         wgmma_commit();
         if (t + 1 < n_tiles) {
+            sums_next = query_sum(map, arrays, place.row, place.head, (t + 1) * FLASH_TILE);
             queries_load(map, place, (t + 1) * FLASH_TILE, stage0 + (1 - parity) * 2 * TILE);
-            query_sums_load(map, arrays, place.row, place.head, (t + 1) * FLASH_TILE,
-                            room + (1 - parity) * 2 * FLASH_TILE);
         }
         copy_async_commit();
         wgmma_wait<1>();
@@ -247,25 +260,28 @@ __device__ __forceinline__ void keys_backward(const struct attention_map &map, c
         weights_by_tile(dv, operand, stage + TILE);
         weights_by_tile(dk, changes, stage);
         wgmma_commit();
+        query_sum_store(sums_next, room + (1 - parity) * 2 * FLASH_TILE);
         wgmma_wait<0>();
     }
     int64_t target = (place.row + first) * place.grad_ld + place.head * HEAD;
     const float scale[2] = {map.scale, map.scale}, one[2] = {1, 1};
-    sum_store(dk, scale, arrays.dk + target, place.grad_ld, mine, map.context - first);
-    sum_store(dv, one, arrays.dv + target, place.grad_ld, mine, map.context - first);
+    __syncthreads();
+    sum_store(dk, scale, base, arrays.dk + target, place.grad_ld, map.context - first);
+    sum_store(dv, one, base + TILE, arrays.dv + target, place.grad_ld, map.context - first);
 }
 
 /* Queries stay, keys stream. */
 __device__ __forceinline__ void queries_backward(const struct attention_map &map, const struct backward_arrays &arrays,
-                                                 int32_t tile, uint32_t base, float *room) {
-    backward_place place = place_make(map, arrays);
+                                                 const backward_place &place, int32_t tile, uint32_t base,
+                                                 float *room) {
     int32_t first = tile * FLASH_TILE, lane = static_cast<int32_t>(threadIdx.x) % 32;
     int32_t mine = static_cast<int32_t>(threadIdx.x) / 32 * 16 + lane / 4;
     uint32_t stage0 = base + 2 * TILE;
+    float sums = query_sum(map, arrays, place.row, place.head, first);
     queries_load(map, place, first, base);
     keys_load(map, place, 0, stage0);
     copy_async_commit();
-    query_sums_load(map, arrays, place.row, place.head, first, room);
+    query_sum_store(sums, room);
     float dq[8][4] = {}, log_sum[2] = {}, mean[2] = {};
     for (int32_t t = 0; t <= tile; t++) {
         uint32_t parity = static_cast<uint32_t>(t) % 2, stage = stage0 + parity * 2 * TILE;
@@ -308,26 +324,29 @@ __device__ __forceinline__ void queries_backward(const struct attention_map &map
         wgmma_wait<0>();
     }
     const float scale[2] = {map.scale, map.scale};
-    sum_store(dq, scale, arrays.dqkv + (place.row + first) * map.width + place.head * HEAD, map.width, mine,
+    __syncthreads();
+    sum_store(dq, scale, base, arrays.dqkv + (place.row + first) * map.width + place.head * HEAD, map.width,
               map.context - first);
 }
 
-/* Grid: (heads, sequences, 2·tiles); the roles alternate, the longest of each first. */
+/* Turns: 2·tiles; the roles alternate, the longest of each first. */
 __global__ void __launch_bounds__(FLASH_THREADS, 3)
     hopper_backward_kernel(struct attention_map map, struct backward_arrays arrays) {
     extern __shared__ unsigned char shared[];
     __shared__ __align__(16) float room[4 * FLASH_TILE];
-    int32_t n_tiles = static_cast<int32_t>(gridDim.z) / 2, place = static_cast<int32_t>(blockIdx.z) / 2;
-    if (blockIdx.z % 2 == 0)
-        keys_backward(map, arrays, place, tiles_base(shared), room);
+    struct block_place block = block_place_make(map);
+    if (!block.exists) return;
+    backward_place place = place_make(map, arrays, block);
+    int32_t n_tiles = static_cast<int32_t>(gridDim.y) / 2, tile = block.turn / 2;
+    if (block.turn % 2 == 0)
+        keys_backward(map, arrays, place, tile, tiles_base(shared), room);
     else
-        queries_backward(map, arrays, n_tiles - 1 - place, tiles_base(shared), room);
+        queries_backward(map, arrays, place, n_tiles - 1 - tile, tiles_base(shared), room);
 }
 
 void attention_backward_hopper(struct device *device, const struct attention_map *map,
                                const struct backward_arrays *arrays) {
-    dim3 grid(static_cast<unsigned>(map->n_heads), static_cast<unsigned>(map->n_slots * map->n_sequences),
-              static_cast<unsigned>(2 * ceil_div(map->context, FLASH_TILE)));
+    dim3 grid = block_grid(device, map, map->width + map->n_heads * HEAD, 2 * ceil_div(map->context, FLASH_TILE));
     kernel_launch(device, "attention_backward", hopper_backward_kernel, grid, FLASH_THREADS, 6 * TILE + 1024, *map,
                   *arrays);
 }

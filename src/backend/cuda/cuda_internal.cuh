@@ -41,6 +41,7 @@ struct pending_copy {
 struct device {
     int32_t index, multiprocessors, major;
     int32_t shared_limit; /* bytes a block may ask for */
+    int32_t cache_bytes;  /* of the L2 cache */
     enum precision precision;
     cudaStream_t stream;
     cublasLtHandle_t blas;

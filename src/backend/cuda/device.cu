@@ -78,6 +78,7 @@ enum lvs_status cuda_open(const struct device_options *options, struct device **
     device->multiprocessors = properties.multiProcessorCount;
     device->major = properties.major;
     device->shared_limit = static_cast<int32_t>(properties.sharedMemPerBlockOptin);
+    device->cache_bytes = properties.l2CacheSize;
     device->scratch = scratch_create();
     device->tuning = tuning_create();
     device->lora_pending = lora_pending_create();

@@ -109,6 +109,17 @@ __device__ __forceinline__ void mma_step(float d[4], const uint32_t a[4], uint32
 __device__ __forceinline__ uint32_t shared_address(const void *pointer) {
     return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
+__device__ __forceinline__ void shared_store(uint32_t address, uint32_t word) {
+    asm volatile("st.shared.b32 [%0], %1;\n" ::"r"(address), "r"(word) : "memory");
+}
+__device__ __forceinline__ uint4 shared_load(uint32_t address) {
+    uint4 words;
+    asm volatile("ld.shared.v4.b32 {%0,%1,%2,%3}, [%4];\n"
+                 : "=r"(words.x), "=r"(words.y), "=r"(words.z), "=r"(words.w)
+                 : "r"(address)
+                 : "memory");
+    return words;
+}
 /* Four 8×8 matrices; lane l gives the address of row l%8 of matrix l/8. */
 __device__ __forceinline__ void matrix_load(uint32_t out[4], uint32_t address) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];\n"
@@ -130,6 +141,14 @@ __device__ __forceinline__ void matrix_load2_transposed(uint32_t &first, uint32_
 __device__ __forceinline__ void copy_async(uint32_t target, const void *source, bool valid) {
     int bytes = valid ? 16 : 0;
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(target), "l"(source), "r"(bytes) : "memory");
+}
+/* The same, or nothing at all, without a branch. */
+__device__ __forceinline__ void copy_async_if(bool wanted, uint32_t target, const void *source, bool valid) {
+    int bytes = valid ? 16 : 0;
+    asm volatile(
+        "{\n.reg .pred p;\nsetp.ne.b32 p, %3, 0;\n@p cp.async.cg.shared.global [%0], [%1], 16, %2;\n}\n" ::"r"(target),
+        "l"(source), "r"(bytes), "r"(static_cast<int>(wanted))
+        : "memory");
 }
 __device__ __forceinline__ void copy_async_commit() {
     asm volatile("cp.async.commit_group;\n" ::: "memory");

@@ -12,11 +12,14 @@
 #define LVS_HAS_WGMMA 1
 #endif
 
-/* A tile in shared memory as an operand. Rows as the product's rows or columns (k along a row): the next 16 of k are
- * 32 bytes on. Rows as k: the next 16 of k are 2048 bytes on. */
-__device__ __forceinline__ uint64_t wgmma_tile(uint32_t address) {
-    return static_cast<uint64_t>((address & 0x3ffff) >> 4) | static_cast<uint64_t>(1) << 16 |
-           static_cast<uint64_t>(1024 >> 4) << 32 | static_cast<uint64_t>(1) << 62;
+/* A tile in shared memory as an operand, as the half of its description that tells tiles apart. Rows as the product's
+ * rows or columns (k along a row): the next 16 of k are 32 bytes on. Rows as k: the next 16 of k are 2048 bytes on. */
+__device__ __forceinline__ uint32_t wgmma_tile(uint32_t address) {
+    return (address & 0x3ffff) >> 4 | 1u << 16;
+}
+/* The operand `bytes` on in it. */
+__device__ __forceinline__ uint64_t wgmma_operand(uint32_t tile, uint32_t bytes) {
+    return static_cast<uint64_t>(1024 >> 4 | 1u << 30) << 32 | (tile + bytes / 16);
 }
 __device__ __forceinline__ void wgmma_fence() {
 #ifdef LVS_HAS_WGMMA
