@@ -5,6 +5,17 @@
 
 #define ROW_WARPS 4 /* rows a block */
 
+/* A lane's c-th piece of 8 columns. Where a row ends before it the last piece is read again and counts for nothing, so
+ * that no branch keeps the row's loads from going out together. */
+struct row_piece {
+    int32_t from;
+    bool exists;
+};
+__device__ __forceinline__ struct row_piece row_piece_at(int32_t c, int32_t cols) {
+    int32_t col = (c * 32 + static_cast<int32_t>(threadIdx.x) % 32) * 8;
+    return {min(col, cols - 8), col < cols};
+}
+
 /* CHUNKS pieces of 8 columns a lane: cols ≤ CHUNKS · 256. */
 template <typename T, int CHUNKS>
 __global__ void __launch_bounds__(ROW_WARPS * 32)
@@ -15,25 +26,24 @@ __global__ void __launch_bounds__(ROW_WARPS * 32)
     if (row >= n_rows) return;
     float values[CHUNKS][8], sum = 0;
 #pragma unroll
+    for (int c = 0; c < CHUNKS; c++)
+        load8(x + row * cols + row_piece_at(c, cols).from, values[c]);
+#pragma unroll
     for (int c = 0; c < CHUNKS; c++) {
-        int32_t col = (c * 32 + lane) * 8;
-        if (col >= cols) continue;
-        load8(x + row * cols + col, values[c]);
 #pragma unroll
         for (int i = 0; i < 8; i++)
-            sum += values[c][i] * values[c][i];
+            sum += row_piece_at(c, cols).exists ? values[c][i] * values[c][i] : 0.0f;
     }
     float scale = rsqrtf(warp_sum(sum) / static_cast<float>(cols) + epsilon);
 #pragma unroll
     for (int c = 0; c < CHUNKS; c++) {
-        int32_t col = (c * 32 + lane) * 8;
-        if (col >= cols) continue;
+        struct row_piece piece = row_piece_at(c, cols);
         float g[8];
-        load8(gain + col, g);
+        load8(gain + piece.from, g);
 #pragma unroll
         for (int i = 0; i < 8; i++)
             g[i] *= values[c][i] * scale;
-        store8(y + row * cols + col, g);
+        if (piece.exists) store8(y + row * cols + piece.from, g);
     }
     if (lane == 0 && rstd != nullptr) rstd[row] = scale;
 }
@@ -42,35 +52,36 @@ template <typename T, int CHUNKS>
 __global__ void __launch_bounds__(ROW_WARPS * 32)
     rmsnorm_backward_kernel(int32_t n_rows, int32_t cols, const T *dy, const T *x, const float *gain, const float *rstd,
                             T *dx) {
-    int32_t lane = static_cast<int32_t>(threadIdx.x) % 32;
     int64_t row = static_cast<int64_t>(blockIdx.x) * ROW_WARPS + threadIdx.x / 32;
     if (row >= n_rows) return;
     float inputs[CHUNKS][8], grads[CHUNKS][8], residual[CHUNKS][8], sum = 0;
 #pragma unroll
     for (int c = 0; c < CHUNKS; c++) {
-        int32_t col = (c * 32 + lane) * 8;
-        if (col >= cols) continue;
+        int64_t at = row * cols + row_piece_at(c, cols).from;
+        load8(x + at, inputs[c]);
+        load8(dy + at, grads[c]);
+        load8(dx + at, residual[c]);
+    }
+    float scale = rstd[row];
+#pragma unroll
+    for (int c = 0; c < CHUNKS; c++) {
+        struct row_piece piece = row_piece_at(c, cols);
         float g[8];
-        load8(x + row * cols + col, inputs[c]);
-        load8(dy + row * cols + col, grads[c]);
-        load8(dx + row * cols + col, residual[c]);
-        load8(gain + col, g);
+        load8(gain + piece.from, g);
 #pragma unroll
         for (int i = 0; i < 8; i++) {
             grads[c][i] *= g[i];
-            sum += grads[c][i] * inputs[c][i];
+            sum += piece.exists ? grads[c][i] * inputs[c][i] : 0.0f;
         }
     }
-    float scale = rstd[row];
     float along = warp_sum(sum) * scale * scale / static_cast<float>(cols);
 #pragma unroll
     for (int c = 0; c < CHUNKS; c++) {
-        int32_t col = (c * 32 + lane) * 8;
-        if (col >= cols) continue;
+        struct row_piece piece = row_piece_at(c, cols);
 #pragma unroll
         for (int i = 0; i < 8; i++)
             residual[c][i] += scale * (grads[c][i] - inputs[c][i] * along);
-        store8(dx + row * cols + col, residual[c]);
+        if (piece.exists) store8(dx + row * cols + piece.from, residual[c]);
     }
 }
 
