@@ -1,10 +1,11 @@
 /* What the two directions of RMSNorm fused with the A side of LoRA share: the rows of A by column of xa, the arrays,
- * and the choice of a kernel instance. A and t are float and enter the tensor cores as two bf16 each, so that float's
+ * and the gain in shared memory. A and t are float and enter the tensor cores as two bf16 each, so that float's
  * accuracy is kept. */
 #pragma once
 #include "lora.cuh"
 
 #define TILE_ROWS       16
+#define MOST_COLS       2048
 #define COLUMN_TILES(n) (((n) + 7) / 8)
 
 /* Columns of xa: site·rank + r is row r of the site's A. */
@@ -41,25 +42,21 @@ struct norm_arrays {
 };
 
 static inline bool norm_lora_fits(int32_t cols, int32_t columns) {
-    return cols % 128 == 0 && cols <= 2048 && columns > 0 && columns <= 48;
+    return cols % 128 == 0 && cols <= MOST_COLS && columns > 0 && columns <= 48;
 }
 
-/* Chooses the instance by the columns of xa; call<NT, others…>. */
-#define BY_COLUMNS(call, device, layout, arrays, rows, ...)               \
-    switch (COLUMN_TILES((rows)->columns)) {                              \
-    case 1:                                                               \
-        call<1 __VA_OPT__(, ) __VA_ARGS__>(device, layout, arrays, rows); \
-        break;                                                            \
-    case 2:                                                               \
-        call<2 __VA_OPT__(, ) __VA_ARGS__>(device, layout, arrays, rows); \
-        break;                                                            \
-    case 3:                                                               \
-        call<3 __VA_OPT__(, ) __VA_ARGS__>(device, layout, arrays, rows); \
-        break;                                                            \
-    case 4:                                                               \
-        call<4 __VA_OPT__(, ) __VA_ARGS__>(device, layout, arrays, rows); \
-        break;                                                            \
-    default:                                                              \
-        call<6 __VA_OPT__(, ) __VA_ARGS__>(device, layout, arrays, rows); \
-        break;                                                            \
-    }
+/* The norm's gain in shared memory: the even fours of columns, then the odd ones, so that lanes of eight neighbouring
+ * columns each meet different banks. Where `col` lies: */
+__device__ __forceinline__ int32_t gain_place(int32_t col, int32_t cols) {
+    return col / 4 % 2 * (cols / 2) + col / 8 * 4 + col % 4;
+}
+__device__ __forceinline__ void gain_request(const float *gain, int32_t cols, float *target) {
+    for (int32_t at = static_cast<int32_t>(threadIdx.x) * 4; at < cols; at += static_cast<int32_t>(blockDim.x) * 4)
+        copy_async(shared_address(target + gain_place(at, cols)), gain + at, true);
+}
+/* Eight from `col`. */
+__device__ __forceinline__ void gain_load(const float *gain, int32_t cols, int32_t col, float out[8]) {
+    float4 a = *reinterpret_cast<const float4 *>(gain + col / 2);
+    float4 b = *reinterpret_cast<const float4 *>(gain + cols / 2 + col / 2);
+    out[0] = a.x, out[1] = a.y, out[2] = a.z, out[3] = a.w, out[4] = b.x, out[5] = b.y, out[6] = b.z, out[7] = b.w;
+}

@@ -127,7 +127,7 @@ __device__ __forceinline__ void grad_a_store(const struct backward_stage &stage,
         split_bf16(scale[0] * source[0], scale[1] * source[NT * 8], &main[j][0], &rest[j][0]);
         split_bf16(scale[8] * source[8 * NT * 8], scale[9] * source[9 * NT * 8], &main[j][1], &rest[j][1]);
     }
-#pragma unroll 1
+#pragma unroll 2
     for (int32_t first = static_cast<int32_t>(threadIdx.x) / 32 * 16; first < cols; first += BACKWARD_WARPS * 16) {
         float sum[NT][4] = {}, gain[2] = {1, 1};
         uint32_t a[4];
@@ -139,7 +139,10 @@ __device__ __forceinline__ void grad_a_store(const struct backward_stage &stage,
             mma_step(sum[j], kept, main[j][0], main[j][1]);
             mma_step(sum[j], kept, rest[j][0], rest[j][1]);
         }
-        if (gains != nullptr) gain[0] = gains[first + g], gain[1] = gains[first + g + 8];
+        if (gains != nullptr) {
+            gain[0] = gains[gain_place(first + g, cols)];
+            gain[1] = gains[gain_place(first + g + 8, cols)];
+        }
         if (DROPS) gain[0] *= factor, gain[1] *= factor;
         float *target = partial + static_cast<int64_t>(pair) * cols + first + g;
 #pragma unroll
@@ -160,7 +163,7 @@ __device__ __forceinline__ void row_end(const bf16 *x, const bf16 *dy, const bf1
     for (int32_t col = lane * 8; col < cols; col += 256) {
         load8(x + col, values);
         load8(dy + col, grads);
-        load8(gain + col, g);
+        gain_load(gain, cols, col, g);
 #pragma unroll
         for (int j = 0; j < 8; j++)
             sum += grads[j] * g[j] * values[j];
@@ -171,7 +174,7 @@ __device__ __forceinline__ void row_end(const bf16 *x, const bf16 *dy, const bf1
         float out[8];
         load8(x + col, values);
         load8(dy + col, grads);
-        load8(gain + col, g);
+        gain_load(gain, cols, col, g);
         load8(dx + col, out);
 #pragma unroll
         for (int j = 0; j < 8; j++)
@@ -188,7 +191,7 @@ __device__ __forceinline__ void piece_end(const struct norm_arrays &arrays, cons
                                           const float *gain) {
     int32_t lane = static_cast<int32_t>(threadIdx.x) % 32;
 #pragma unroll 1
-    for (int32_t r = static_cast<int32_t>(threadIdx.x) / 32; r < piece.valid; r += BACKWARD_WARPS) {
+    for (int32_t r = static_cast<int32_t>(threadIdx.x) / 32; r < piece.left && r < ROWS; r += BACKWARD_WARPS) {
         bf16 *target = arrays.dx + (piece.row + r) * arrays.cols;
         if constexpr (NORM) {
             row_end(stage.x + r * ld, stage.dy + r * ld, old != nullptr ? old + r * ld : target, gain, stage.rstd[r],
@@ -215,23 +218,23 @@ __global__ void __launch_bounds__(BACKWARD_THREADS, 1)
     const float *params = nullptr;
     float factor = 1;
     auto stage_of = [&](int32_t index) {
-        return stage_at(shared + (index - begin) % room.stages * stage_bytes(ld, COLUMNS), ld, COLUMNS);
+        return stage_at(shared + ((index - begin) & (room.stages - 1)) * stage_bytes(ld, COLUMNS), ld, COLUMNS);
     };
-    auto request = [&](int32_t index) {
-        if (index < end) piece_request<NORM>(arrays, piece_at(map, index), stage_of(index), ld, COLUMNS);
+    auto request = [&](int32_t index, const struct backward_piece &piece) {
+        if (index < end) piece_request<NORM>(arrays, piece, stage_of(index), ld, COLUMNS);
         copy_async_commit();
     };
-    auto request_dx = [&](int32_t index) {
-        if (NORM && room.holds_dx && index < end) rows_request(arrays.dx, arrays.cols, piece_at(map, index), dx, ld);
+    auto request_dx = [&](int32_t index, const struct backward_piece &piece) {
+        if (NORM && room.holds_dx && index < end) rows_request(arrays.dx, arrays.cols, piece, dx, ld);
         copy_async_commit();
     };
-    for (int32_t at = static_cast<int32_t>(threadIdx.x) * 4; NORM && at < arrays.cols; at += BACKWARD_THREADS * 4)
-        copy_async(shared_address(gain + at), arrays.gain + at, true);
-    request(begin);
-    request_dx(begin);
+    struct backward_piece piece = piece_at(map, begin);
+    if (NORM) gain_request(arrays.gain, arrays.cols, gain);
+    request(begin, piece);
+    request_dx(begin, piece);
 #pragma unroll 1
     for (int32_t index = begin; index < end; index++) {
-        struct backward_piece piece = piece_at(map, index);
+        struct backward_piece next = piece_after(map, piece);
         struct backward_stage stage = stage_of(index);
         if (piece.slot != held) {
             params = arrays.params + map.adapter[piece.slot] * arrays.stride;
@@ -240,7 +243,7 @@ __global__ void __launch_bounds__(BACKWARD_THREADS, 1)
         }
         held = piece.slot;
         if (room.stages == 2) {
-            request(index + 1);
+            request(index + 1, next);
             copy_async_wait<2>(); /* what dx was and the next piece may still be on their way */
         } else {
             copy_async_wait<1>();
@@ -258,8 +261,9 @@ __global__ void __launch_bounds__(BACKWARD_THREADS, 1)
         __syncthreads(); /* dy's rows were changed by all warps */
         piece_end<NORM>(arrays, piece, stage, ld, room.holds_dx ? dx : nullptr, gain);
         __syncthreads(); /* what follows fills what was read */
-        if (room.stages == 1) request(index + 1);
-        request_dx(index + 1);
+        if (room.stages == 1) request(index + 1, next);
+        request_dx(index + 1, next);
+        piece = next;
     }
 }
 

@@ -30,30 +30,34 @@ __device__ __forceinline__ struct backward_stage stage_at(unsigned char *memory,
     return stage;
 }
 
-/* Where a piece lies: its first row, and how many of its rows the slot has. */
+/* Where a piece lies: its first row, and how many rows its slot has from there on. */
 struct backward_piece {
     int64_t row;
-    int32_t slot, valid;
+    int32_t slot, left;
 };
 __device__ __forceinline__ struct backward_piece piece_at(const struct row_map &map, int32_t index) {
-    int32_t pieces = (map.slot_rows + ROWS - 1) / ROWS, first = index % pieces * ROWS;
-    struct backward_piece piece;
-    piece.slot = index / pieces;
-    piece.row = static_cast<int64_t>(piece.slot) * map.slot_rows + first;
-    piece.valid = min(ROWS, map.slot_rows - first);
-    return piece;
+    int32_t pieces = (map.slot_rows + ROWS - 1) / ROWS, slot = index / pieces, first = index % pieces * ROWS;
+    return {static_cast<int64_t>(slot) * map.slot_rows + first, slot, map.slot_rows - first};
+}
+__device__ __forceinline__ struct backward_piece piece_after(const struct row_map &map,
+                                                             const struct backward_piece &piece) {
+    if (piece.left > ROWS) return {piece.row + ROWS, piece.slot, piece.left - ROWS};
+    return {piece.row + piece.left, piece.slot + 1, map.slot_rows};
 }
 
 /* A piece's rows of `source` [n_rows][cols] on their way, a warp a row; rows beyond the slot become zeros. */
 __device__ __forceinline__ void rows_request(const bf16 *source, int32_t cols, const struct backward_piece &piece,
                                              bf16 *tile, int32_t ld) {
-    int32_t lane = static_cast<int32_t>(threadIdx.x) % 32;
+    static_assert(ROWS == BACKWARD_WARPS, "a warp a row");
+    int32_t r = static_cast<int32_t>(threadIdx.x) / 32, col = static_cast<int32_t>(threadIdx.x) % 32 * 8;
+    bool exists = r < piece.left;
+    const bf16 *from = source + (exists ? piece.row + r : piece.row) * cols + col;
+    uint32_t target = shared_address(tile + r * ld + col);
 #pragma unroll 1
-    for (int32_t r = static_cast<int32_t>(threadIdx.x) / 32; r < ROWS; r += BACKWARD_WARPS) {
-        bool exists = r < piece.valid;
-        const bf16 *from = source + (exists ? (piece.row + r) * cols : 0);
-        for (int32_t col = lane * 8; col < cols; col += 256)
-            copy_async(shared_address(tile + r * ld + col), from + col, exists);
+    for (int32_t base = 0; base < cols; base += 1024) {
+#pragma unroll
+        for (int32_t k = base; k < base + 1024; k += 256)
+            copy_async_if(col + k < cols, target + k * 2, from + k, exists);
     }
 }
 
@@ -65,11 +69,11 @@ __device__ __forceinline__ void piece_request(const struct norm_arrays &arrays, 
     rows_request(arrays.dy, arrays.cols, piece, stage.dy, ld);
     int32_t at = static_cast<int32_t>(threadIdx.x) * 4;
     if (at < ROWS * columns)
-        copy_async(shared_address(stage.t + at), arrays.t + (at < piece.valid * columns ? piece.row * columns + at : 0),
-                   at < piece.valid * columns);
+        copy_async(shared_address(stage.t + at), arrays.t + (at < piece.left * columns ? piece.row * columns + at : 0),
+                   at < piece.left * columns);
     if (NORM && at < ROWS)
-        copy_async(shared_address(stage.rstd + at), arrays.rstd_in + (at < piece.valid ? piece.row + at : 0),
-                   at < piece.valid);
+        copy_async(shared_address(stage.rstd + at), arrays.rstd_in + (at < piece.left ? piece.row + at : 0),
+                   at < piece.left);
     if (!NORM && at < ROWS) *reinterpret_cast<float4 *>(stage.rstd + at) = make_float4(1, 1, 1, 1);
 }
 
