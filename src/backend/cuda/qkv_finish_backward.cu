@@ -17,12 +17,14 @@ struct finish_backward_arrays {
     struct pending_fold fold; /* dqkv NULL: k and v are in dqkv already */
 };
 
-/* The block's rows of dqkv as they are into the tile [ROWS][ld], zeros beyond the slot; and their cosines and sines,
- * [ROWS][head_size/2] each. */
-__device__ __forceinline__ void rows_load(const struct attention_shape &shape, const struct rope_tables &rope,
-                                          const struct finish_backward_arrays &arrays, int64_t row, int32_t valid,
-                                          bf16 *tile, int32_t ld, float *cosine, float *sine) {
-    int32_t half = shape.head_size / 2, angles = half / 4, lane = static_cast<int32_t>(threadIdx.x) % 32;
+/* The block's rows of dqkv as they are on their way into the tile [ROWS][ld], zeros beyond the slot, and their xa. */
+__device__ __forceinline__ void rows_request(const struct attention_shape &shape,
+                                             const struct finish_backward_arrays &arrays, int64_t row, int32_t valid,
+                                             int32_t columns, bf16 *tile, int32_t ld, float *xa) {
+    int32_t lane = static_cast<int32_t>(threadIdx.x) % 32, at = static_cast<int32_t>(threadIdx.x) * 4;
+    if (at < ROWS * columns)
+        copy_async(shared_address(xa + at), arrays.xa + row * columns + (at < valid * columns ? at : 0),
+                   at < valid * columns);
 #pragma unroll 1 /* code that runs once a warp is fetched slower than it runs */
     for (int32_t r = static_cast<int32_t>(threadIdx.x) / 32; r < ROWS; r += FINISH_WARPS) {
         const bf16 *source = arrays.dqkv + (r < valid ? (row + r) * arrays.width : 0);
@@ -31,14 +33,26 @@ __device__ __forceinline__ void rows_load(const struct attention_shape &shape, c
         for (int32_t col = lane * 8; col < end; col += 256)
             copy_async(shared_address(tile + r * ld + col), source + col, r < valid);
     }
-#pragma unroll 1
-    for (int32_t at = static_cast<int32_t>(threadIdx.x); at < valid * angles; at += FINISH_WARPS * 32) {
-        int32_t r = at / angles, i = at % angles * 4;
-        int64_t place = static_cast<int64_t>(rope.position[row + r]) * half + i;
-        copy_async(shared_address(cosine + r * half + i), rope.cosine + place, true);
-        copy_async(shared_address(sine + r * half + i), rope.sine + place, true);
-    }
-    copy_async_commit();
+}
+
+/* A thread's part of the rows' angles: four of one row. */
+struct angle_part {
+    int32_t row, in, position;
+};
+__device__ __forceinline__ struct angle_part angle_part_make(const struct rope_tables &rope, int32_t half, int64_t row,
+                                                             int32_t valid) {
+    struct angle_part part = {static_cast<int32_t>(threadIdx.x) / (half / 4),
+                              static_cast<int32_t>(threadIdx.x) % (half / 4) * 4, -1};
+    if (part.row < valid) part.position = rope.position[row + part.row];
+    return part;
+}
+/* Cosines and sines on their way, [ROWS][half] each. */
+__device__ __forceinline__ void angles_request(const struct rope_tables &rope, int32_t half,
+                                               const struct angle_part &part, float *cosine, float *sine) {
+    if (part.position < 0) return;
+    int64_t place = static_cast<int64_t>(part.position) * half + part.in;
+    copy_async(shared_address(cosine + part.row * half + part.in), rope.cosine + place, true);
+    copy_async(shared_address(sine + part.row * half + part.in), rope.sine + place, true);
 }
 
 /* The columns of k and v from what attention left of every query head; v's are final. */
@@ -65,54 +79,43 @@ __device__ __forceinline__ void rows_turn(const struct attention_shape &shape,
                                           bf16 *tile, int32_t ld, const float *cosine, const float *sine) {
     int32_t half = shape.head_size / 2, pieces = half / 8, per_row = (shape.n_heads + shape.n_kv_heads) * pieces;
 #pragma unroll 1
-    for (int32_t at = static_cast<int32_t>(threadIdx.x); at < valid * per_row; at += FINISH_WARPS * 32) {
-        int32_t r = at / per_row, piece = at % per_row, in_head = piece % pieces * 8;
-        int32_t first = piece / pieces * shape.head_size + in_head;
-        bf16 *low = tile + r * ld + first, *high = low + half;
-        float a[8], b[8], c[8], s[8];
-        load8(low, a);
-        load8(high, b);
-        load8(cosine + r * half + in_head, c);
-        load8(sine + r * half + in_head, s);
-#pragma unroll
-        for (int i = 0; i < 8; i++) {
-            float x = a[i] * c[i] + b[i] * s[i];
-            b[i] = b[i] * c[i] - a[i] * s[i];
-            a[i] = x;
-        }
-        bf16 *target = arrays.dqkv + (row + r) * arrays.width + first;
-        store8(low, a);
-        store8(high, b);
-        store8(target, a);
-        store8(target + half, b);
-    }
-}
-
-/* All pairs' B one after another into shared memory. */
-__device__ __forceinline__ void b_stage(const struct lora_group &group, const float *params, float *target) {
-#pragma unroll
-    for (int s = 0; s < LVS_MAX_SITES; s++) {
-        if (s >= group.n) continue;
-        int32_t count = group.site[s].n_out * group.site[s].rank;
-        const float *source = params + group.site[s].b_offset;
+    for (int32_t piece = static_cast<int32_t>(threadIdx.x) % 32; piece < per_row; piece += 32) {
+        /* The lanes of every other head take the halves the other way round, and the angle with it: other banks. */
+        int32_t in_head = piece % pieces * 8, head = piece / pieces, turned = head % 2 * half;
+        int32_t first = head * shape.head_size + in_head + turned, second = half - 2 * turned;
+        float sign = turned != 0 ? -1.0f : 1.0f;
+        bf16 *target = arrays.dqkv + row * arrays.width + first;
 #pragma unroll 1
-        for (int32_t at = static_cast<int32_t>(threadIdx.x) * 4; at < count; at += FINISH_WARPS * 128)
-            copy_async(shared_address(target + at), source + at, true);
-        target += count;
+        for (int32_t r = static_cast<int32_t>(threadIdx.x) / 32; r < valid; r += FINISH_WARPS) {
+            bf16 *place = tile + r * ld + first;
+            float a[8], b[8], c[8], s[8];
+            load8(place, a);
+            load8(place + second, b);
+            load8(cosine + r * half + in_head, c);
+            load8(sine + r * half + in_head, s);
+#pragma unroll
+            for (int i = 0; i < 8; i++) {
+                float sine_here = sign * s[i], x = a[i] * c[i] + b[i] * sine_here;
+                b[i] = b[i] * c[i] - a[i] * sine_here;
+                a[i] = x;
+            }
+            store8(place, a);
+            store8(place + second, b);
+            store8(target + r * arrays.width, a);
+            store8(target + r * arrays.width + second, b);
+        }
     }
-    copy_async_commit();
 }
 
 /* B as the operand of t = dy·B: 16 columns of dy from `first` as k, NR·8 ranks as n. */
-template <int NR>
-__device__ __forceinline__ void b_load(const float *b, int32_t rank, int32_t first, float out[NR][4]) {
+template <int NR> __device__ __forceinline__ void b_load(const float *b, int32_t first, float out[NR][4]) {
     int32_t lane = static_cast<int32_t>(threadIdx.x) % 32, g = lane / 4, pair = lane % 4 * 2;
 #pragma unroll
     for (int j = 0; j < NR; j++) {
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            int32_t row = first + pair + i % 2 + i / 2 * 8, r = j * 8 + g;
-            out[j][i] = r < rank ? b[row * rank + r] : 0.0f;
+            int32_t row = first + pair + i % 2 + i / 2 * 8;
+            out[j][i] = b[row * NR * 8 + j * 8 + g];
         }
     }
 }
@@ -139,7 +142,7 @@ __device__ __forceinline__ void tile_times_b(const bf16 *tile, int32_t ld, int32
 
 /* xa of one pair as the operand of dyᵀ·xa, for the rows of the block; xa [ROWS][columns] in shared memory. */
 template <int NR> struct xa_operand { uint32_t main[ROWS / 16][NR][2], rest[ROWS / 16][NR][2]; };
-template <int NR> __device__ __forceinline__ xa_operand<NR> xa_make(const float *xa, int32_t columns, int32_t rank) {
+template <int NR> __device__ __forceinline__ xa_operand<NR> xa_make(const float *xa, int32_t columns) {
     xa_operand<NR> out;
     int32_t lane = static_cast<int32_t>(threadIdx.x) % 32, g = lane / 4, pair = lane % 4 * 2;
 #pragma unroll
@@ -150,7 +153,7 @@ template <int NR> __device__ __forceinline__ xa_operand<NR> xa_make(const float 
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 int32_t row = step * 16 + pair + i % 2 + i / 2 * 8;
-                v[i] = j * 8 + g < rank ? xa[row * columns + j * 8 + g] : 0.0f;
+                v[i] = xa[row * columns + j * 8 + g];
             }
             split_bf16(v[0], v[1], &out.main[step][j][0], &out.rest[step][j][0]);
             split_bf16(v[2], v[3], &out.main[step][j][1], &out.rest[step][j][1]);
@@ -161,8 +164,8 @@ template <int NR> __device__ __forceinline__ xa_operand<NR> xa_make(const float 
 
 /* The partial sum of B's gradient in 16 columns of dy: scale · dyᵀ·xa; `partial` is that of their rows of B. */
 template <int NR>
-__device__ __forceinline__ void grad_b_store(const xa_operand<NR> &xa, int32_t rank, float scale, const bf16 *columns,
-                                             int32_t ld, float *partial) {
+__device__ __forceinline__ void grad_b_store(const xa_operand<NR> &xa, float scale, const bf16 *columns, int32_t ld,
+                                             float *partial) {
     int32_t lane = static_cast<int32_t>(threadIdx.x) % 32, g = lane / 4, pair = lane % 4 * 2;
     float sum[NR][4] = {};
 #pragma unroll
@@ -179,28 +182,34 @@ __device__ __forceinline__ void grad_b_store(const xa_operand<NR> &xa, int32_t r
 #pragma unroll
     for (int j = 0; j < NR; j++) {
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
-            int32_t r = j * 8 + pair + i % 2, c = g + i / 2 * 8;
-            if (r < rank) partial[c * rank + r] = scale * sum[j][i];
-        }
+        for (int h = 0; h < 2; h++)
+            *reinterpret_cast<float2 *>(partial + (g + h * 8) * NR * 8 + j * 8 + pair) =
+                make_float2(scale * sum[j][2 * h], scale * sum[j][2 * h + 1]);
     }
 }
 
-/* One pair: the partial sum of its gradient, and the warp's share of its t into room [ROWS][COLUMNS]. The loop stays a
- * loop: code that runs once a warp is fetched slower than it runs. */
+/* One pair: the partial sum of its gradient, and the warp's share of its t into room [ROWS][COLUMNS]; B comes from
+ * where it lies, a step ahead. The loop stays a loop: code that runs once a warp is fetched slower than it runs. */
 template <int NR>
 __device__ __forceinline__ void site_backward(const struct lora_site &site, const float *matrix, float scale,
                                               const float *xa, int32_t columns, const bf16 *tile, int32_t ld,
                                               float *partial, float *room) {
-    int32_t lane = static_cast<int32_t>(threadIdx.x) % 32, rank = site.rank;
-    xa_operand<NR> operand = xa_make<NR>(xa, columns, rank);
-    float sum[ROWS / 16][NR][4] = {}, b[NR][4];
+    int32_t lane = static_cast<int32_t>(threadIdx.x) % 32;
+    xa_operand<NR> operand = xa_make<NR>(xa, columns);
+    float sum[ROWS / 16][NR][4] = {}, b[NR][4], next[NR][4];
     int32_t first = static_cast<int32_t>(threadIdx.x) / 32 * 16;
+    b_load<NR>(matrix, min(first, site.n_out - 16), b);
 #pragma unroll 1
     for (; first < site.n_out; first += FINISH_WARPS * 16) {
-        b_load<NR>(matrix, rank, first, b);
-        grad_b_store<NR>(operand, rank, scale, tile + site.column + first, ld, partial + first * rank);
+        b_load<NR>(matrix, min(first + FINISH_WARPS * 16, site.n_out - 16), next);
+        grad_b_store<NR>(operand, scale, tile + site.column + first, ld, partial + first * NR * 8);
         tile_times_b<NR>(tile, ld, site.column + first, b, sum);
+#pragma unroll
+        for (int j = 0; j < NR; j++) {
+#pragma unroll
+            for (int i = 0; i < 4; i++)
+                b[j][i] = next[j][i];
+        }
     }
 #pragma unroll
     for (int m = 0; m < ROWS / 16; m++)
@@ -214,8 +223,7 @@ __device__ __forceinline__ void site_backward(const struct lora_site &site, cons
 
 /* Warps' shares of t [FINISH_WARPS][ROWS][3·NR·8], added in order and scaled. */
 template <int NR>
-__device__ __forceinline__ void t_store(int32_t rank, int32_t columns, int32_t valid, float scale, const float *room,
-                                        float *t) {
+__device__ __forceinline__ void t_store(int32_t columns, int32_t valid, float scale, const float *room, float *t) {
     constexpr int COLUMNS = LVS_MAX_SITES * NR * 8;
 #pragma unroll 1
     for (int32_t at = static_cast<int32_t>(threadIdx.x); at < valid * columns; at += FINISH_WARPS * 32) {
@@ -223,40 +231,38 @@ __device__ __forceinline__ void t_store(int32_t rank, int32_t columns, int32_t v
         float total = 0;
 #pragma unroll
         for (int w = 0; w < FINISH_WARPS; w++)
-            total += room[(w * ROWS + r) * COLUMNS + c / rank * NR * 8 + c % rank];
+            total += room[(w * ROWS + r) * COLUMNS + c];
         t[at] = scale * total;
     }
 }
 
-/* Grid: (partials a slot, slots). NR: tiles of 8 ranks. */
+/* Grid: (partials a slot, slots). The rank is NR·8. */
 template <int NR>
-__global__ void __launch_bounds__(FINISH_WARPS * 32, 2)
+__global__ void __launch_bounds__(FINISH_WARPS * 32, NR == 1 ? 3 : 2)
     qkv_finish_backward_kernel(struct row_map map, struct attention_shape shape, struct lora_group group,
                                struct rope_tables rope, struct finish_backward_arrays arrays) {
     extern __shared__ __align__(128) unsigned char shared[];
-    __shared__ float xa[ROWS * LVS_MAX_SITES * NR * 8];
+    __shared__ __align__(16) float xa[ROWS * LVS_MAX_SITES * NR * 8];
     constexpr int COLUMNS = LVS_MAX_SITES * NR * 8;
     __shared__ struct lora_site sites[LVS_MAX_SITES];
     bf16 *tile = reinterpret_cast<bf16 *>(shared);
-    int32_t ld = arrays.width + 8, rank = group.site[0].rank, columns = group.n * rank;
+    int32_t ld = arrays.width + 8, half = shape.head_size / 2, columns = group.n * NR * 8;
     float *room = reinterpret_cast<float *>(tile + ROWS * ld);
     int32_t first = static_cast<int32_t>(blockIdx.x) * ROWS, valid = min(ROWS, map.slot_rows - first);
     int32_t adapter = map.adapter[blockIdx.y];
     int64_t row = static_cast<int64_t>(blockIdx.y) * map.slot_rows + first;
     const float *params = arrays.params + adapter * arrays.stride;
     float scale = arrays.scale[adapter];
+    struct angle_part part = angle_part_make(rope, half, row, valid);
     if (threadIdx.x == 0) {
 #pragma unroll
         for (int s = 0; s < LVS_MAX_SITES; s++)
             sites[s] = group.site[s];
     }
-#pragma unroll 1
-    for (int32_t at = static_cast<int32_t>(threadIdx.x); at < ROWS * columns; at += FINISH_WARPS * 32)
-        xa[at] = at < valid * columns ? arrays.xa[row * columns + at] : 0.0f;
-    float *matrix = room + FINISH_WARPS * ROWS * COLUMNS;
-    float *cosine = matrix + arrays.partial_total, *sine = cosine + ROWS * shape.head_size / 2;
-    b_stage(group, params, matrix);
-    rows_load(shape, rope, arrays, row, valid, tile, ld, cosine, sine);
+    float *cosine = room + FINISH_WARPS * ROWS * COLUMNS, *sine = cosine + ROWS * half;
+    rows_request(shape, arrays, row, valid, columns, tile, ld, xa);
+    angles_request(rope, half, part, cosine, sine);
+    copy_async_commit();
     if (arrays.fold.dqkv != nullptr) rows_fold(shape, arrays, row, valid, tile, ld);
     copy_async_wait<0>();
     __syncthreads();
@@ -267,21 +273,21 @@ __global__ void __launch_bounds__(FINISH_WARPS * 32, 2)
     float *own_room = room + static_cast<int32_t>(threadIdx.x) / 32 * ROWS * COLUMNS;
 #pragma unroll 1
     for (int32_t s = 0; s < group.n; s++) {
-        site_backward<NR>(sites[s], matrix, scale, xa + s * rank, columns, tile, ld, partial, own_room + s * NR * 8);
-        partial += sites[s].n_out * rank;
-        matrix += sites[s].n_out * rank;
+        site_backward<NR>(sites[s], params + sites[s].b_offset, scale, xa + s * NR * 8, columns, tile, ld, partial,
+                          own_room + s * NR * 8);
+        partial += sites[s].n_out * NR * 8;
     }
     __syncthreads();
-    t_store<NR>(rank, columns, valid, scale, room, arrays.t + row * columns);
+    t_store<NR>(columns, valid, scale, room, arrays.t + row * columns);
 }
 
-/* Bytes of the block's rows, of the warps' shares of t, of B and of the angles. */
+/* Bytes of the block's rows, of the warps' shares of t and of the angles. */
 static size_t finish_shared(const struct attention_shape *shape, const struct lora_group *group) {
     size_t tile = static_cast<size_t>(ROWS) * static_cast<size_t>(attention_qkv_width(shape) + 8) * sizeof(bf16);
     size_t rank_tiles = group->site[0].rank <= 8 ? 1 : 2;
     size_t room = static_cast<size_t>(FINISH_WARPS) * ROWS * LVS_MAX_SITES * rank_tiles * 8 * sizeof(float);
     size_t angles = static_cast<size_t>(ROWS) * static_cast<size_t>(shape->head_size);
-    return tile + room + (static_cast<size_t>(lora_segments_b(group).total) + angles) * sizeof(float);
+    return tile + room + angles * sizeof(float);
 }
 
 template <int NR>
@@ -298,7 +304,7 @@ static bool group_fits(const struct device *device, const struct attention_shape
     for (int32_t s = 0; s < group->n; s++) {
         if (group->site[s].n_out % 16 != 0 || group->site[s].column % 8 != 0) return false;
     }
-    return group->n > 0 && shape->head_size % 16 == 0 &&
+    return group->n > 0 && shape->head_size % 16 == 0 && shape->head_size <= 128 && /* an angle_part a thread */
            finish_shared(shape, group) + 16384 <= static_cast<size_t>(device->shared_limit);
 }
 
