@@ -195,9 +195,7 @@ template <typename T, typename G>
 static void chunk_softmax(struct device *device, const struct loss_call *call, const struct chunk_view &view,
                           const T *logits, G *gradients) {
     bool gradient = call->dx != nullptr && view.tile_top == nullptr;
-    bool even =
-        view.vocabulary % 8 == 0 &&
-        (view.params == nullptr || (view.stride % 4 == 0 && reinterpret_cast<uintptr_t>(view.params) % 16 == 0));
+    bool even = view.vocabulary % 8 == 0 && loss_bias_is_even(call);
     auto kernel = even ? (gradient ? row_loss_kernel<T, G, 8, true> : row_loss_kernel<T, G, 8, false>)
                        : (gradient ? row_loss_kernel<T, G, 1, true> : row_loss_kernel<T, G, 1, false>);
     auto fast = view.params != nullptr ? row_loss_fast_kernel<false, true>
@@ -244,7 +242,7 @@ static struct loss_plan plan_make(const struct device *device, const struct pack
     int64_t row_bytes = vocabulary * (plan.wide ? 6 : static_cast<int64_t>(act_size(device)));
     int64_t most = LOGITS_BYTES / row_bytes / LVS_ROW_BLOCK * LVS_ROW_BLOCK;
     if (most < LVS_ROW_BLOCK) most = LVS_ROW_BLOCK;
-    int64_t block = layout->slot_rows % LVS_ROW_BLOCK == 0 ? LVS_ROW_BLOCK : LVS_ROW_BLOCK_SMALL;
+    int64_t block = loss_block_rows(layout->slot_rows);
     plan.rows = ceil_div(ceil_div(layout->n_rows, ceil_div(layout->n_rows, most)), block) * block;
     plan.logits = static_cast<size_t>(plan.rows * vocabulary) * (plan.wide ? 4 : act_size(device));
     plan.gradients = plan.wide ? plan.logits / 2 : 0;

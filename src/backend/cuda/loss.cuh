@@ -28,6 +28,10 @@ __device__ __forceinline__ void add8(float x[8], const float *y) {
     for (int i = 0; i < 8; i++)
         x[i] += other[i];
 }
+/* Rows that are summed at a time; a slot has whole blocks. */
+__host__ __device__ __forceinline__ int32_t loss_block_rows(int32_t slot_rows) {
+    return slot_rows % LVS_ROW_BLOCK == 0 ? LVS_ROW_BLOCK : LVS_ROW_BLOCK_SMALL;
+}
 /* Whether a call has no bias, or one that is read eight at a time. */
 static inline bool loss_bias_is_even(const struct loss_call *call) {
     if (call->adapters == nullptr || call->bias_offset < 0) return true;

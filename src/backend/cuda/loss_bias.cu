@@ -7,13 +7,8 @@
 
 #define BIAS_THREADS 256
 
-/* Rows that are summed at a time; a slot has whole blocks. */
-__host__ __device__ __forceinline__ int32_t block_rows(int32_t slot_rows) {
-    return slot_rows % LVS_ROW_BLOCK == 0 ? LVS_ROW_BLOCK : LVS_ROW_BLOCK_SMALL;
-}
-
 size_t loss_bias_bytes(const struct pack_layout *layout, int64_t vocabulary) {
-    return static_cast<size_t>(layout->n_rows / block_rows(layout->slot_rows) * vocabulary) * sizeof(float);
+    return static_cast<size_t>(layout->n_rows / loss_block_rows(layout->slot_rows) * vocabulary) * sizeof(float);
 }
 
 /* Grid: (pieces of 8 columns, row blocks); a thread a piece. */
@@ -60,7 +55,7 @@ template <typename T>
 __global__ void __launch_bounds__(BIAS_THREADS)
     gradients_sum_kernel(struct chunk_view view, const T *dlogits, float *partial) {
     int64_t col = static_cast<int64_t>(blockIdx.x) * BIAS_THREADS + threadIdx.x;
-    int32_t rows = block_rows(view.slot_rows);
+    int32_t rows = loss_block_rows(view.slot_rows);
     if (col >= view.vocabulary) return;
     const T *source = dlogits + static_cast<int64_t>(blockIdx.y) * rows * view.vocabulary + col;
     float sum = 0;
@@ -73,7 +68,7 @@ __global__ void __launch_bounds__(BIAS_THREADS)
 /* Grid: (columns, slots); a thread a column. */
 __global__ void __launch_bounds__(BIAS_THREADS) bias_reduce_kernel(struct chunk_view view, const float *partial) {
     int64_t col = static_cast<int64_t>(blockIdx.x) * BIAS_THREADS + threadIdx.x;
-    int32_t blocks = view.slot_rows / block_rows(view.slot_rows);
+    int32_t blocks = view.slot_rows / loss_block_rows(view.slot_rows);
     if (col >= view.vocabulary) return;
     const float *source = partial + static_cast<int64_t>(blockIdx.y) * blocks * view.vocabulary + col;
     float sum = 0;
@@ -94,7 +89,7 @@ void loss_bias_from_logits(struct device *device, const struct chunk_view *view,
 
 template <typename T>
 static void from_gradients(struct device *device, const struct chunk_view *view, const T *dlogits, float *partial) {
-    dim3 grid(blocks_of(view->vocabulary), static_cast<unsigned>(view->rows / block_rows(view->slot_rows)));
+    dim3 grid(blocks_of(view->vocabulary), static_cast<unsigned>(view->rows / loss_block_rows(view->slot_rows)));
     kernel_launch(device, "loss_bias_sum", gradients_sum_kernel<T>, grid, BIAS_THREADS, 0, *view, dlogits, partial);
 }
 void loss_bias_from_gradients(struct device *device, const struct chunk_view *view, const bf16 *dlogits,
