@@ -1,5 +1,6 @@
 /* A pack on its way through a trainer process: opened and checkpointed by lora_pack_open.c, its trials ended by
- * lora_pack_close.c, driven step by step by lora_trial.c. `k` is a trial's place in the pack. */
+ * lora_pack_close.c, driven step by step by lora_trial.c; what their evaluations came to is in lora_pack_state.c. `k`
+ * is a trial's place in the pack. */
 #pragma once
 #include "runner_lora_internal.h"
 
@@ -45,14 +46,21 @@ static inline struct evaluated pack_evaluated(struct pack_run *run, int32_t k) {
 enum lvs_status pack_open(struct pack_run *run, struct lvs_error *err);
 enum lvs_status pack_checkpoint(struct pack_run *run, int32_t k, struct lvs_error *err);
 enum lvs_status pack_checkpoint_all(struct pack_run *run, struct lvs_error *err);
-/* Makes room for `needed` periodic evaluations. */
-void pack_grow_curves(struct pack_trial *one, int32_t needed);
 /* The step at which this assignment of the trial ends: its rung, or its last. */
 int32_t pack_end_step(const struct pack_run *run, int32_t k);
 /* A failpoint: an error in words, or a broken device, where it is armed. */
 enum lvs_status pack_pass(struct pack_run *run, const char *point, const char *what, struct lvs_error *err);
 /* Measures what head_rows = text leaves out, once a step. */
 enum lvs_status pack_look_at_head(struct pack_run *run, int32_t k, struct lvs_error *err);
+
+/* ---- lora_pack_state.c ---- */
+
+/* Makes room for `needed` periodic evaluations. */
+void pack_grow_curves(struct pack_trial *one, int32_t needed);
+/* The evaluation state that a checkpoint carries; best_bytes of an adapter. */
+void pack_state_write(const struct pack_trial *one, size_t best_bytes, struct strbuf *out);
+/* False, and nothing changed, when the bytes are no such state. */
+bool pack_state_read(struct pack_trial *one, size_t best_bytes, const char *bytes, size_t length);
 
 /* ---- lora_pack_close.c ---- */
 

@@ -1,5 +1,4 @@
-/* How a pack begins: folders, trainer, restored checkpoints; and the checkpoints themselves, with the evaluation state
- * that travels in them. */
+/* How a pack begins: folders, trainer, restored checkpoints; and the checkpoints themselves. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -9,80 +8,17 @@
 #include "lvsweep/log.h"
 #include "lora_pack.h"
 
-/* ---- checkpoints: the evaluation state that travels with them ---- */
+/* ---- checkpoints ---- */
 
-struct checkpoint_extra {
-    int32_t n_evaluation, best_step, has_best, rung_step;
-    int64_t flops_periodic, flops_baseline;
-    double best_score, seconds_training, seconds_evaluation;
-    struct head_gap_record head_gap;
-};
-
-static void pack_extra(const struct pack_run *run, const struct pack_trial *one, struct strbuf *out) {
-    const struct trial_curves *curves = &one->curves;
-    struct checkpoint_extra extra = {.n_evaluation = curves->n_evaluation,
-                                     .best_step = one->record.best_step,
-                                     .has_best = one->best != NULL,
-                                     .rung_step = one->rung_step,
-                                     .flops_periodic = one->flops_periodic,
-                                     .flops_baseline = one->flops_baseline,
-                                     .best_score = one->best_score,
-                                     .seconds_training = one->seconds_training,
-                                     .seconds_evaluation = one->seconds_evaluation,
-                                     .head_gap = one->record.head_gap};
-    size_t n = (size_t)curves->n_evaluation;
-    strbuf_add_bytes(out, (const char *)&extra, sizeof extra);
-    strbuf_add_bytes(out, (const char *)curves->evaluation_step, n * sizeof *curves->evaluation_step);
-    strbuf_add_bytes(out, (const char *)curves->val_loss, n * sizeof *curves->val_loss);
-    strbuf_add_bytes(out, (const char *)curves->val_mae_scaled, n * sizeof *curves->val_mae_scaled);
-    if (one->best)
-        strbuf_add_bytes(out, (const char *)one->best, (size_t)trainer_lora(run->trainer)->stride * sizeof(float));
-}
-
-void pack_grow_curves(struct pack_trial *one, int32_t needed) {
-    if (needed <= one->curve_capacity) return;
-    one->curve_capacity = needed * 2;
-    size_t n = (size_t)one->curve_capacity;
-    one->curves.evaluation_step = lvs_realloc(one->curves.evaluation_step, n * sizeof *one->curves.evaluation_step);
-    one->curves.val_loss = lvs_realloc(one->curves.val_loss, n * sizeof *one->curves.val_loss);
-    one->curves.val_mae_scaled = lvs_realloc(one->curves.val_mae_scaled, n * sizeof *one->curves.val_mae_scaled);
-}
-
-/* Returns what follows. A curve without values has no array. */
-static const char *take_bytes(void *out, size_t count, const char *bytes) {
-    if (count > 0) memcpy(out, bytes, count);
-    return bytes + count;
-}
-
-static void unpack_extra(const struct pack_run *run, struct pack_trial *one, const char *bytes, size_t length) {
-    struct checkpoint_extra extra;
-    size_t stride = (size_t)trainer_lora(run->trainer)->stride * sizeof(float);
-    if (length < sizeof extra) return;
-    memcpy(&extra, bytes, sizeof extra);
-    size_t n = (size_t)extra.n_evaluation;
-    if (length != sizeof extra + n * (sizeof(int32_t) + 2 * sizeof(double)) + (extra.has_best ? stride : 0)) return;
-    bytes += sizeof extra;
-    pack_grow_curves(one, extra.n_evaluation);
-    one->curves.n_evaluation = extra.n_evaluation;
-    bytes = take_bytes(one->curves.evaluation_step, n * sizeof(int32_t), bytes);
-    bytes = take_bytes(one->curves.val_loss, n * sizeof(double), bytes);
-    bytes = take_bytes(one->curves.val_mae_scaled, n * sizeof(double), bytes);
-    if (extra.has_best) one->best = memcpy(lvs_malloc(stride), bytes, stride);
-    one->record.best_step = extra.best_step;
-    one->rung_step = extra.rung_step;
-    one->best_score = extra.best_score;
-    one->flops_periodic = extra.flops_periodic;
-    one->flops_baseline = extra.flops_baseline;
-    one->seconds_training = extra.seconds_training;
-    one->seconds_evaluation = extra.seconds_evaluation;
-    one->record.head_gap = extra.head_gap;
+static size_t best_bytes(const struct pack_run *run) {
+    return (size_t)trainer_lora(run->trainer)->stride * sizeof(float);
 }
 
 enum lvs_status pack_checkpoint(struct pack_run *run, int32_t k, struct lvs_error *err) {
     struct pack_trial *one = &run->trials[k];
     struct strbuf extra;
     strbuf_init(&extra);
-    pack_extra(run, one, &extra);
+    pack_state_write(one, best_bytes(run), &extra);
     enum lvs_status status = checkpoint_write(one->folder, run->trainer, k, extra.text, extra.length, err);
     strbuf_free(&extra);
     return status;
@@ -134,7 +70,8 @@ static enum lvs_status restore_trial(struct pack_run *run, int32_t k, struct lvs
     else
         checkpoint_remove(one->folder);
     if (found) {
-        unpack_extra(run, one, extra, length);
+        if (!pack_state_read(one, best_bytes(run), extra, length))
+            log_warning("%s: the evaluations in its checkpoint are another version's and left out", one->trial->name);
         one->first_step = trainer_step(run->trainer, k);
         log_info("%s: goes on from its checkpoint at step %d", one->trial->name, one->first_step);
     }
