@@ -315,9 +315,10 @@ struct trial_curves {
     int32_t *evaluation_step; /* [n_evaluation] updates done; owned */
     double *val_loss;         /* [n_evaluation], NaN = not measured; owned */
     double *val_mae_scaled;   /* [n_evaluation], periodic forecasts, NaN = not measured; owned */
+    double *val_mse_scaled;   /* [n_evaluation], of the same forecasts; owned */
 };
 void trial_curves_free(struct trial_curves *curves);
-/* FOLDER/curves.bin, whole or absent. */
+/* FOLDER/curves.bin, whole or absent. One without val_mse_scaled is read as if NaN stood there. */
 enum lvs_status trial_curves_write(const char *folder, const struct trial_curves *curves, struct lvs_error *err);
 enum lvs_status trial_curves_read(const char *folder, struct trial_curves *out, struct lvs_error *err);
 

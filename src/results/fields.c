@@ -154,6 +154,8 @@ static const struct field fields[] = {
      .axes = AXES_TRIAL_EVALUATION},
     {"val_mae_scaled_curve", "mean absolute error of validation forecasts during training, scaled space", "1",
      .type = FIELD_F64, .axes = AXES_TRIAL_EVALUATION},
+    {"val_mse_scaled_curve", "mean squared error of validation forecasts during training, scaled space", "1",
+     .type = FIELD_F64, .axes = AXES_TRIAL_EVALUATION},
     {"head_gap_first", "loss over all rows of the head minus over the text's, first batch (head_rows = text)",
      "nat token-1", F64(record.head_gap.first)},
     {"head_gap_last", "loss over all rows of the head minus over the text's, last batch (head_rows = text)",

@@ -210,7 +210,7 @@ void file_plan_free(struct file_plan *plan) {
 }
 
 int32_t file_plan_block(const struct file_plan *plan, int32_t n_channel) {
-    int64_t row = 8 * (int64_t)plan->n_step + 20 * (int64_t)plan->n_evaluation +
+    int64_t row = 8 * (int64_t)plan->n_step + 28 * (int64_t)plan->n_evaluation +
                   (plan->keep_predicted ? 24 * cube_size(plan, n_channel) : 0) + 1;
     int64_t rows = BLOCK_MAX_BYTES / row;
     return rows < 1 ? 1 : rows > BLOCK_MAX_ROWS ? BLOCK_MAX_ROWS : (int32_t)rows;
@@ -232,6 +232,7 @@ static void curves_fill(const struct file_plan *plan, const struct trial_curves 
         out->evaluation_step[at] = there ? curves->evaluation_step[k] : -1;
         out->val_loss[at] = there ? curves->val_loss[k] : NAN;
         out->val_mae_scaled[at] = there ? curves->val_mae_scaled[k] : NAN;
+        out->val_mse_scaled[at] = there ? curves->val_mse_scaled[k] : NAN;
     }
 }
 
@@ -283,6 +284,7 @@ void row_block_make(const struct results *results, const struct file_plan *plan,
                               .evaluation_step = lvs_malloc(points * sizeof(int32_t) + 1),
                               .val_loss = lvs_malloc(points * sizeof(double) + 1),
                               .val_mae_scaled = lvs_malloc(points * sizeof(double) + 1),
+                              .val_mse_scaled = lvs_malloc(points * sizeof(double) + 1),
                               .mae = nan_array((int64_t)count * plan->n_series * results->n_channel),
                               .predicted = keeps ? nan_array(cube) : NULL,
                               .low = keeps && plan->has_bands ? nan_array(cube) : NULL,
@@ -302,6 +304,7 @@ void row_block_free(struct row_block *block) {
     free(block->evaluation_step);
     free(block->val_loss);
     free(block->val_mae_scaled);
+    free(block->val_mse_scaled);
     free(block->predicted);
     free(block->low);
     free(block->high);

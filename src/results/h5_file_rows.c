@@ -62,6 +62,7 @@ static void files_write(struct writer *w, const struct row_range *range, const s
         rows_write(w, range, "evaluation_step", H5T_NATIVE_INT32, first, count, block.evaluation_step);
         rows_write(w, range, "val_loss_curve", H5T_NATIVE_DOUBLE, first, count, block.val_loss);
         rows_write(w, range, "val_mae_scaled_curve", H5T_NATIVE_DOUBLE, first, count, block.val_mae_scaled);
+        rows_write(w, range, "val_mse_scaled_curve", H5T_NATIVE_DOUBLE, first, count, block.val_mse_scaled);
     }
     const double *const forecasts[N_FORECAST_COLUMNS] = {block.predicted, block.low, block.high, block.mae};
     for (int i = 0; i < N_FORECAST_COLUMNS && w->plan->n_series > 0; i++) {

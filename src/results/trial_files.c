@@ -2,6 +2,7 @@
  * of results.h5 reads them again. Whole or absent; read back with a checksum. */
 #include "results_internal.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,7 @@ void trial_curves_free(struct trial_curves *curves) {
     free(curves->evaluation_step);
     free(curves->val_loss);
     free(curves->val_mae_scaled);
+    free(curves->val_mse_scaled);
     *curves = (struct trial_curves){0};
 }
 
@@ -38,33 +40,56 @@ enum lvs_status trial_curves_write(const char *folder, const struct trial_curves
         {"evaluation_step", ARRAY_I32, 1, {m}, curves->evaluation_step},
         {"val_loss", ARRAY_F64, 1, {m}, curves->val_loss},
         {"val_mae_scaled", ARRAY_F64, 1, {m}, curves->val_mae_scaled},
+        {"val_mse_scaled", ARRAY_F64, 1, {m}, curves->val_mse_scaled},
     };
     LVS_TRY(file_make_folder(folder, err));
     LVS_TRY(file_join(path, folder, CURVES_FILE, err));
     return array_file_write(path, arrays, sizeof arrays / sizeof *arrays, err);
 }
 
-static enum lvs_status curves_check(const char *path, const struct array *const found[5], struct lvs_error *err) {
+static enum lvs_status curves_check(const char *path, const struct array *const found[6], struct lvs_error *err) {
     bool equal = found[0]->shape[0] == found[1]->shape[0] && found[2]->shape[0] == found[3]->shape[0] &&
-                 found[2]->shape[0] == found[4]->shape[0];
+                 found[2]->shape[0] == found[4]->shape[0] && (!found[5] || found[2]->shape[0] == found[5]->shape[0]);
     bool small = found[0]->shape[0] <= INT32_MAX && found[2]->shape[0] <= INT32_MAX;
     return equal && small ? LVS_OK : lvs_fail(err, LVS_INPUT, "%s: curves of unequal length", path);
 }
 
+static bool has_array(const struct array *arrays, int32_t count, const char *name) {
+    for (int32_t i = 0; i < count; i++)
+        if (strcmp(arrays[i].name, name) == 0) return true;
+    return false;
+}
+
+/* Of `found`, or NaN where the file has no such curve. */
+static double *curve_or_nan(const struct array *found, int64_t n) {
+    if (found) return array_copy(found);
+    double *values = lvs_malloc((size_t)n * sizeof *values + 1);
+    for (int64_t i = 0; i < n; i++)
+        values[i] = NAN;
+    return values;
+}
+
+/* The curves of a file in the order of struct trial_curves; the last stays NULL where the file has none. */
+static enum lvs_status curves_find(const char *path, const struct array *arrays, int32_t count,
+                                   const struct array *found[6], struct lvs_error *err) {
+    static const char *const names[] = {"train_loss", "gradient_norm",  "evaluation_step",
+                                        "val_loss",   "val_mae_scaled", "val_mse_scaled"};
+    static const int32_t types[] = {ARRAY_F32, ARRAY_F32, ARRAY_I32, ARRAY_F64, ARRAY_F64, ARRAY_F64};
+    int n = has_array(arrays, count, names[5]) ? 6 : 5;
+    for (int i = 0; i < n; i++)
+        LVS_TRY(array_file_find(path, arrays, count, names[i], types[i], 1, &found[i], err));
+    return curves_check(path, found, err);
+}
+
 enum lvs_status trial_curves_read(const char *folder, struct trial_curves *out, struct lvs_error *err) {
-    static const char *const names[] = {"train_loss", "gradient_norm", "evaluation_step", "val_loss", "val_mae_scaled"};
-    static const int32_t types[] = {ARRAY_F32, ARRAY_F32, ARRAY_I32, ARRAY_F64, ARRAY_F64};
     char path[LVS_PATH_MAX], *bytes;
     struct array arrays[16];
-    const struct array *found[5];
+    const struct array *found[6] = {0};
     int32_t count;
     *out = (struct trial_curves){0};
     LVS_TRY(file_join(path, folder, CURVES_FILE, err));
     LVS_TRY(array_file_read(path, arrays, 16, &count, &bytes, err));
-    enum lvs_status status = LVS_OK;
-    for (int i = 0; i < 5 && status == LVS_OK; i++)
-        status = array_file_find(path, arrays, count, names[i], types[i], 1, &found[i], err);
-    if (status == LVS_OK) status = curves_check(path, found, err);
+    enum lvs_status status = curves_find(path, arrays, count, found, err);
     if (status == LVS_OK)
         *out = (struct trial_curves){.n_step = (int32_t)found[0]->shape[0],
                                      .train_loss = array_copy(found[0]),
@@ -72,7 +97,8 @@ enum lvs_status trial_curves_read(const char *folder, struct trial_curves *out, 
                                      .n_evaluation = (int32_t)found[2]->shape[0],
                                      .evaluation_step = array_copy(found[2]),
                                      .val_loss = array_copy(found[3]),
-                                     .val_mae_scaled = array_copy(found[4])};
+                                     .val_mae_scaled = array_copy(found[4]),
+                                     .val_mse_scaled = curve_or_nan(found[5], found[2]->shape[0])};
     free(bytes);
     return status;
 }
@@ -190,9 +216,7 @@ static enum lvs_status part_read(const char *path, const struct array *arrays, i
 
 static bool has_part(const struct array *arrays, int32_t count, int32_t part) {
     char name[] = {'s', 'e', 'r', 'i', 'e', 's', '_', (char)('0' + part), '\0'};
-    for (int32_t i = 0; i < count; i++)
-        if (strcmp(arrays[i].name, name) == 0) return true;
-    return false;
+    return has_array(arrays, count, name);
 }
 
 enum lvs_status trial_forecast_read(const char *folder, const char *eval_key, struct trial_forecast *parts,

@@ -198,13 +198,13 @@ enum lvs_status evaluation_run(struct lora_runner *runner, const struct evaluate
 }
 
 enum lvs_status evaluation_periodic(struct lora_runner *runner, const struct evaluated *evaluated,
-                                    const struct settings *settings, double *loss, double *mae_scaled, int64_t *flops,
+                                    const struct settings *settings, struct periodic_scores *scores, int64_t *flops,
                                     struct lvs_error *err) {
-    *loss = *mae_scaled = NAN;
+    *scores = (struct periodic_scores){NAN, NAN, NAN};
     if (settings->every_metric == EVERY_METRIC_LOSS) {
         struct loss_metrics metrics;
         LVS_TRY(measure_loss(runner, evaluated, settings, SPLIT_VALIDATION, &metrics, flops, err));
-        *loss = metrics.loss;
+        scores->loss = metrics.loss;
         return LVS_OK;
     }
     struct settings few = *settings;
@@ -217,7 +217,8 @@ enum lvs_status evaluation_periodic(struct lora_runner *runner, const struct eva
     enum lvs_status status = forecast_make(evaluated, &parts.task, false, &set, err);
     if (status == LVS_OK) {
         forecast_measure(&set, &parts.scaling, &metrics, NULL);
-        *mae_scaled = metrics.mae_scaled_mean;
+        scores->mae_scaled = metrics.mae_scaled_mean;
+        scores->mse_scaled = metrics.mse_scaled_mean;
         *flops += forecast_flops(runner, &few, &set, evaluated->adapters != NULL);
     }
     forecast_set_free(&set);

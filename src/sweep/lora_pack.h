@@ -59,7 +59,8 @@ enum lvs_status pack_look_at_head(struct pack_run *run, int32_t k, struct lvs_er
 void pack_grow_curves(struct pack_trial *one, int32_t needed);
 /* The evaluation state that a checkpoint carries; best_bytes of an adapter. */
 void pack_state_write(const struct pack_trial *one, size_t best_bytes, struct strbuf *out);
-/* False, and nothing changed, when the bytes are no such state. */
+/* False, and nothing changed, when the bytes are no such state. One without val_mse_scaled is read as if NaN stood
+ * there. */
 bool pack_state_read(struct pack_trial *one, size_t best_bytes, const char *bytes, size_t length);
 
 /* ---- lora_pack_close.c ---- */

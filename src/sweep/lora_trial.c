@@ -20,18 +20,19 @@ static enum lvs_status keep_if_best(struct pack_run *run, int32_t k, double scor
 static enum lvs_status evaluate_now(struct pack_run *run, int32_t k, struct lvs_error *err) {
     struct pack_trial *one = &run->trials[k];
     struct evaluated evaluated = pack_evaluated(run, k);
-    double loss, mae, before = clock_now();
+    struct periodic_scores scores;
+    double before = clock_now();
     LVS_TRY(pack_look_at_head(run, k, err));
-    LVS_TRY(
-        evaluation_periodic(run->runner, &evaluated, &one->trial->settings, &loss, &mae, &one->flops_periodic, err));
+    LVS_TRY(evaluation_periodic(run->runner, &evaluated, &one->trial->settings, &scores, &one->flops_periodic, err));
     one->seconds_evaluation += clock_now() - before;
     int32_t n = one->curves.n_evaluation;
     pack_grow_curves(one, n + 1);
     one->curves.evaluation_step[n] = trainer_step(run->trainer, k);
-    one->curves.val_loss[n] = loss;
-    one->curves.val_mae_scaled[n] = mae;
+    one->curves.val_loss[n] = scores.loss;
+    one->curves.val_mae_scaled[n] = scores.mae_scaled;
+    one->curves.val_mse_scaled[n] = scores.mse_scaled;
     one->curves.n_evaluation = n + 1;
-    return keep_if_best(run, k, isnan(loss) ? mae : loss, err);
+    return keep_if_best(run, k, isnan(scores.loss) ? scores.mae_scaled : scores.loss, err);
 }
 
 /* ---- the loop ---- */

@@ -62,9 +62,14 @@ void evaluation_free(struct evaluation *evaluation);
 /* The whole final evaluation that the settings ask for. */
 enum lvs_status evaluation_run(struct lora_runner *runner, const struct evaluated *evaluated,
                                const struct settings *settings, struct evaluation *out, struct lvs_error *err);
-/* A periodic one: the validation loss, or the scaled MAE of every_horizon points on every_series. */
+/* What a periodic evaluation gave; NaN = not measured. */
+struct periodic_scores {
+    double loss;                   /* of the validation split */
+    double mae_scaled, mse_scaled; /* of forecasts of every_horizon points on every_series */
+};
+/* A periodic one: the loss, or the errors of forecasts. *flops grows by what was counted. */
 enum lvs_status evaluation_periodic(struct lora_runner *runner, const struct evaluated *evaluated,
-                                    const struct settings *settings, double *loss, double *mae_scaled, int64_t *flops,
+                                    const struct settings *settings, struct periodic_scores *scores, int64_t *flops,
                                     struct lvs_error *err);
 /* At a rung of [stop] rule: the validation loss. Adds to *flops what it counts. */
 enum lvs_status evaluation_rung(struct lora_runner *runner, const struct evaluated *evaluated,

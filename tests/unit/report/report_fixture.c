@@ -184,6 +184,7 @@ static void write_curves(struct fixture *f, const struct point *point, const cha
     curves.evaluation_step = lvs_malloc(64 * sizeof(int32_t));
     curves.val_loss = lvs_malloc(64 * sizeof(double));
     curves.val_mae_scaled = lvs_malloc(64 * sizeof(double));
+    curves.val_mse_scaled = lvs_malloc(64 * sizeof(double));
     double offset = 0.015 * normal(f);
     for (int32_t k = 0; k < steps_done; k++) {
         double loss = law(point, k) + offset + 0.06 * normal(f) * law(point, k);
@@ -193,7 +194,8 @@ static void write_curves(struct fixture *f, const struct point *point, const cha
         if ((k + 1) % every || curves.n_evaluation == 64 || (diverged && k + 12 > steps_done)) continue;
         curves.evaluation_step[curves.n_evaluation] = k + 1;
         curves.val_loss[curves.n_evaluation] = law(point, k) + offset + 0.01 + 0.006 * normal(f);
-        curves.val_mae_scaled[curves.n_evaluation++] = NAN;
+        curves.val_mae_scaled[curves.n_evaluation] = curves.val_mse_scaled[curves.n_evaluation] = NAN;
+        curves.n_evaluation++;
     }
     *last_val = law(point, steps_done) + offset + 0.01;
     struct lvs_error err = {0};

@@ -46,6 +46,9 @@ for engine in ("h5netcdf", "netcdf4"):
     assert ds.parent.isnull().values[:-1].all() and int(ds.parent[-1]) == 0
     assert ds.train_loss.sel(trial=1, step=1) == 2 and ds.train_loss.sel(trial=2).isnull().all()
     assert list(ds.evaluation_step[1].values) == [300, 600] and ds.evaluation_step[2].isnull().all()
+    np.testing.assert_array_equal(ds.val_mae_scaled_curve[1], [np.nan, 1.5])
+    np.testing.assert_array_equal(ds.val_mse_scaled_curve[1], [np.nan, 3.25])
+    assert ds.val_mse_scaled_curve.dims == ("trial", "evaluation") and ds.val_mse_scaled_curve[2].isnull().all()
     assert ds.val_mae.dims == ("trial", "channel") and ds.val_mae.attrs["units"] == "individuals"
     # the lines of a user's notebook
     s = ds.sel(stage="search"); s = s.where(s.in_stage == 1, drop=True)

@@ -220,7 +220,7 @@ static void sample_curves(const char *folder, int32_t index) {
     enum { STEPS = 600 };
     float loss[STEPS], norm[STEPS];
     int32_t at[2] = {300, 600};
-    double val[2] = {0.7 + index, 0.6 + index}, mae[2] = {NAN, 1.5};
+    double val[2] = {0.7 + index, 0.6 + index}, mae[2] = {NAN, 1.5}, mse[2] = {NAN, 3.25};
     for (int32_t k = 0; k < STEPS; k++) {
         loss[k] = 2.0f / (float)(1 + k) + (float)index;
         norm[k] = 0.5f + (float)k;
@@ -231,7 +231,8 @@ static void sample_curves(const char *folder, int32_t index) {
                                   .n_evaluation = 2,
                                   .evaluation_step = at,
                                   .val_loss = val,
-                                  .val_mae_scaled = mae};
+                                  .val_mae_scaled = mae,
+                                  .val_mse_scaled = mse};
     struct lvs_error err = {0};
     if (trial_curves_write(folder, &curves, &err) != LVS_OK) fprintf(stderr, "sample: %s\n", err.text);
 }

@@ -64,6 +64,8 @@ static void promised_columns_are_there(void **state) {
         {"evaluation_step", FIELD_I32, AXES_TRIAL_EVALUATION},
         {"n_evaluation", FIELD_I32, AXES_TRIAL},
         {"val_loss_curve", FIELD_F64, AXES_TRIAL_EVALUATION},
+        {"val_mae_scaled_curve", FIELD_F64, AXES_TRIAL_EVALUATION},
+        {"val_mse_scaled_curve", FIELD_F64, AXES_TRIAL_EVALUATION},
         {"val_loss", FIELD_F64, AXES_TRIAL},
         {"val_loss_masked", FIELD_F64, AXES_TRIAL},
         {"val_perplexity", FIELD_F64, AXES_TRIAL},

@@ -67,6 +67,8 @@ static void stored_points_are_those_of_the_stride(void **state) {
     assert_int_equal(block.evaluation_step[0], 300);
     assert_int_equal(block.evaluation_step[2], -1);
     assert_true(isnan(block.val_loss[2]) && block.val_loss[4] == 1.6);
+    assert_true(isnan(block.val_mae_scaled[0]) && block.val_mae_scaled[1] == 1.5 && isnan(block.val_mae_scaled[2]));
+    assert_true(isnan(block.val_mse_scaled[0]) && block.val_mse_scaled[1] == 3.25 && isnan(block.val_mse_scaled[2]));
     row_block_free(&block);
 }
 

@@ -44,8 +44,8 @@ static void curves_come_back(void **state) {
     (void)state;
     float loss[] = {2.5f, 1.5f, NAN}, norm[] = {1, 2, 3};
     int32_t steps[] = {2, 3};
-    double val[] = {0.75, NAN}, mae[] = {NAN, 0.1};
-    struct trial_curves curves = {3, loss, norm, 2, steps, val, mae}, back;
+    double val[] = {0.75, NAN}, mae[] = {NAN, 0.1}, mse[] = {NAN, 0.02};
+    struct trial_curves curves = {3, loss, norm, 2, steps, val, mae, mse}, back;
     struct lvs_error err = {0};
     assert_int_equal(trial_curves_write(folder, &curves, &err), LVS_OK);
     assert_int_equal(trial_curves_read(folder, &back, &err), LVS_OK);
@@ -56,12 +56,40 @@ static void curves_come_back(void **state) {
     assert_memory_equal(back.evaluation_step, steps, sizeof steps);
     assert_memory_equal(back.val_loss, val, sizeof val);
     assert_memory_equal(back.val_mae_scaled, mae, sizeof mae);
+    assert_memory_equal(back.val_mse_scaled, mse, sizeof mse);
     trial_curves_free(&back);
     curves = (struct trial_curves){0}; /* stopped before the first step */
     assert_int_equal(trial_curves_write(folder, &curves, &err), LVS_OK);
     assert_int_equal(trial_curves_read(folder, &back, &err), LVS_OK);
     assert_int_equal(back.n_step, 0);
     trial_curves_free(&back);
+}
+
+/* A curve without the squared error has NaN there; one with another one than is meant is no curve. */
+static void curves_without_the_squared_error(void **state) {
+    (void)state;
+    static const float loss[] = {2.5f};
+    static const int32_t steps[] = {2, 3};
+    static const double values[] = {0.5, 0.25};
+    struct array arrays[] = {
+        {"train_loss", ARRAY_F32, 1, {1}, loss},       {"gradient_norm", ARRAY_F32, 1, {1}, loss},
+        {"evaluation_step", ARRAY_I32, 1, {2}, steps}, {"val_loss", ARRAY_F64, 1, {2}, values},
+        {"val_mae_scaled", ARRAY_F64, 1, {2}, values}, {"val_mse_scaled", ARRAY_F64, 1, {1}, values},
+    };
+    struct trial_curves back;
+    struct lvs_error err = {0};
+    char path[LVS_PATH_MAX];
+    assert_int_equal(file_join(path, folder, "curves.bin", &err), LVS_OK);
+    assert_int_equal(array_file_write(path, arrays, 5, &err), LVS_OK);
+    assert_int_equal(trial_curves_read(folder, &back, &err), LVS_OK);
+    assert_memory_equal(back.val_mae_scaled, values, sizeof values);
+    assert_true(back.n_evaluation == 2 && isnan(back.val_mse_scaled[0]) && isnan(back.val_mse_scaled[1]));
+    trial_curves_free(&back);
+    assert_int_equal(array_file_write(path, arrays, 6, &err), LVS_OK);
+    assert_int_equal(trial_curves_read(folder, &back, &err), LVS_INPUT);
+    arrays[5] = (struct array){"val_mse_scaled", ARRAY_I32, 1, {2}, steps};
+    assert_int_equal(array_file_write(path, arrays, 6, &err), LVS_OK);
+    assert_int_equal(trial_curves_read(folder, &back, &err), LVS_INPUT);
 }
 
 static void make_forecast(struct trial_forecast parts[2]) {
@@ -147,8 +175,8 @@ static void every_change_is_seen(void **state) {
     (void)state;
     float loss[] = {2.5f, 1.5f}, norm[] = {1, 2};
     int32_t steps[] = {2};
-    double val[] = {0.75}, mae[] = {0.5};
-    struct trial_curves curves = {2, loss, norm, 1, steps, val, mae}, back;
+    double val[] = {0.75}, mae[] = {0.5}, mse[] = {0.25};
+    struct trial_curves curves = {2, loss, norm, 1, steps, val, mae, mse}, back;
     struct lvs_error err = {0};
     size_t length;
     assert_int_equal(trial_curves_write(folder, &curves, &err), LVS_OK);
@@ -212,6 +240,7 @@ int main(void) {
 #define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         WITH_FOLDER(curves_come_back),
+        WITH_FOLDER(curves_without_the_squared_error),
         WITH_FOLDER(forecasts_come_back),
         WITH_FOLDER(rows_out_of_order_are_refused),
         WITH_FOLDER(evaluations_have_their_own),
