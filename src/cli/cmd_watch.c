@@ -18,7 +18,7 @@ struct watcher {
     const char *folder;
     bool once, json, is_terminal;
     bool has_drawn;
-    double line_time;     /* of the last line of state */
+    double line_due;      /* the next line of state, by the steady clock */
     struct timespec seen; /* change time and size of the journal at the last reading */
     off_t size;
 };
@@ -75,9 +75,10 @@ static void show(struct watcher *watcher, const struct watch *before, const stru
     } else {
         if (changed) watch_write_changes(before, watch, &out);
         bool ended = watch->results.state != SWEEP_STATE_RUNNING;
-        if (ended || now - watcher->line_time >= LINE_SECONDS) {
+        double steady = clock_steady();
+        if (ended || steady >= watcher->line_due) {
             watch_write_line(watch, &out);
-            watcher->line_time = now;
+            watcher->line_due = steady + LINE_SECONDS;
         }
     }
     if (out.length) fwrite(out.text, 1, out.length, stdout);

@@ -50,6 +50,7 @@ double deadline_before(double started, double end, double most) {
     return end - fmin(margin, most);
 }
 
+/* Of seconds since 1970. */
 static void say(double deadline, double end) {
     char stop[32], job[32];
     time_t stops = (time_t)deadline, ends = (time_t)end;
@@ -95,8 +96,10 @@ struct deadline deadline_find(const struct config *config, const struct time_use
     struct time_cap caps[N_TIME_CAPS];
     double end = job_end();
     if (isfinite(end)) {
-        bring_forward(&deadline, deadline_before(started, end, MARGIN_SECONDS));
-        say(deadline.at, end);
+        /* The job has so much time, whatever the clock on the wall is set to while it runs. */
+        double date_of_zero = clock_now() - clock_steady();
+        bring_forward(&deadline, deadline_before(started, end - date_of_zero, MARGIN_SECONDS));
+        say(deadline.at + date_of_zero, end);
     }
     if (config->time_limit > 0)
         bring_forward(&deadline, deadline_before(started, started + config->time_limit, MARGIN_SECONDS / 2));

@@ -62,7 +62,7 @@ static enum lvs_status take_baseline(struct driver *driver, const struct message
 
 /* The trials of a pack share their worker's time: it is the worker that is measured. */
 static void worker_rests(struct driver *driver, int32_t worker) {
-    if (driver->busy_since[worker] > 0) driver->busy_seconds += clock_now() - driver->busy_since[worker];
+    if (driver->busy_since[worker] > 0) driver->busy_seconds += clock_steady() - driver->busy_since[worker];
     driver->busy_since[worker] = 0;
 }
 
@@ -180,7 +180,7 @@ static enum lvs_status begin_stop(struct driver *driver, const char *reason, con
 static enum lvs_status stop_in_time(struct driver *driver, struct lvs_error *err) {
     const struct deadline *deadline = &driver->deadline;
     char reason[64];
-    if (clock_now() < deadline->at) return LVS_OK;
+    if (clock_steady() < deadline->at) return LVS_OK;
     if (!deadline->cap) return begin_stop(driver, "the time limit is near", GO_ON, err);
     driver->used_up = true;
     snprintf(reason, sizeof reason, "[budget] %s = %.6g is used up", deadline->cap, deadline->hours);
@@ -188,19 +188,19 @@ static enum lvs_status stop_in_time(struct driver *driver, struct lvs_error *err
 }
 
 static void publish_now_and_then(struct driver *driver) {
-    double now = clock_now();
+    double now = clock_steady();
     double wanted = fmax(PUBLISH_SECONDS, PUBLISH_SHARE * driver->publish_seconds);
     if (!driver->changed || driver->n_settled == 0 || now - driver->published < wanted) return;
     struct lvs_error err = {0};
     if (results_publish(&driver->results, &err) != LVS_OK) log_warning("%s", err.text);
-    driver->published = clock_now();
+    driver->published = clock_steady();
     driver->publish_seconds = driver->published - now;
     driver->changed = false;
 }
 
 /* For `watch`: how far the running trials are, now and then. Nothing that resuming or results.h5 needs. */
 static enum lvs_status note_progress(struct driver *driver, struct lvs_error *err) {
-    double now = clock_now();
+    double now = clock_steady();
     if (now - driver->told < TELL_SECONDS) return LVS_OK;
     driver->told = now;
     for (int32_t w = 0; w < driver->n_workers; w++) {
@@ -244,7 +244,7 @@ static void check_ledgers(const struct driver *driver) {
 
 enum lvs_status driver_loop(struct driver *driver, struct lvs_error *err) {
     struct backoff backoff = {0};
-    driver->started = driver->published = clock_now();
+    driver->started = driver->published = clock_steady();
     driver->deadline = deadline_find(driver->config, &driver->earlier, driver->started, driver->n_workers);
     while (!coordinator_finished(driver->coordinator)) {
         enum lvs_status status = turn(driver, &backoff, err);

@@ -5,7 +5,7 @@
 
 /* When the sweep stops itself. */
 struct deadline {
-    double at;       /* seconds since 1970, INFINITY = never */
+    double at;       /* of the steady clock, INFINITY = never */
     const char *cap; /* "hours" or "gpu_hours" of [budget], whose end that is; NULL = the job's end or time_limit */
     double hours;    /* the cap's value */
 };
@@ -34,8 +34,8 @@ struct driver {
     struct worker_hello *hellos;     /* [n_workers] */
     bool *has_hello, *is_lost;       /* [n_workers] */
     struct progress *progress;       /* [n_workers] last words */
-    double started, published, told; /* told: progress was journaled */
-    double *busy_since;              /* [n_workers] when its assignment went out; 0 = it has none */
+    double started, published, told; /* of the steady clock; told: progress was journaled */
+    double *busy_since;              /* [n_workers] when its assignment went out, likewise; 0 = it has none */
     double busy_seconds;             /* of all workers with an assignment, those that ended */
     double publish_seconds;          /* that the last publication took */
     struct time_used earlier;        /* by the runs before this one */
@@ -103,13 +103,13 @@ enum lvs_status provenance_note_worker(struct driver *driver, int32_t worker, st
 void progress_line(const struct driver *driver, bool last);
 void progress_settled(const struct driver *driver, const struct trial *trial, const struct record *record);
 
-/* ---- deadline.c: times are seconds since 1970, INFINITY = none ---- */
-/* For a run of n_workers that starts now, after runs that took `earlier`. */
+/* ---- deadline.c: INFINITY = none ---- */
+/* For a run of n_workers that started at `started` of the steady clock, after runs that took `earlier`. */
 struct deadline deadline_find(const struct config *config, const struct time_used *earlier, double started,
                               int32_t n_workers);
 /* LVS_BUDGET in words when earlier runs have used [budget] hours or gpu_hours up. */
 enum lvs_status deadline_check(const struct config *config, const struct time_used *earlier, struct lvs_error *err);
-/* What `scontrol show job` says of the end. */
+/* What `scontrol show job` says of the end, in seconds since 1970. */
 double deadline_parse_job(const char *text);
 /* A tenth of the time before the end, at most `most` seconds. */
 double deadline_before(double started, double end, double most);

@@ -105,7 +105,7 @@ static enum lvs_status queue_assignment(struct driver *driver, const struct coor
         driver->outgoing = lvs_realloc(driver->outgoing, (size_t)driver->outgoing_capacity * sizeof *driver->outgoing);
     }
     driver->outgoing[driver->n_outgoing++] = (struct outgoing){.worker = action->worker, .assignment = assignment};
-    driver->busy_since[action->worker] = clock_now();
+    driver->busy_since[action->worker] = clock_steady();
     for (int32_t i = 0; i < action->n_trials; i++) {
         struct journal_event event = journal_event_make(JOURNAL_ASSIGNED);
         event.index = action->trials[i];

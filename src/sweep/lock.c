@@ -197,7 +197,7 @@ enum lvs_status lock_take(const char *output, bool force, struct sweep_lock *out
         LVS_TRY(create(path, &own, &exists, err));
         if (!exists) {
             lvs_copy(out->path, sizeof out->path, path);
-            out->beat = own.since;
+            out->beat = clock_steady();
             remove_leftovers(output);
             return LVS_OK;
         }
@@ -218,7 +218,7 @@ enum lvs_status lock_take(const char *output, bool force, struct sweep_lock *out
 }
 
 void lock_beat(struct sweep_lock *lock) {
-    double now = clock_now();
+    double now = clock_steady();
     if (!lock->path[0] || now - lock->beat < LOCK_BEAT_SECONDS) return;
     lock->beat = now;
     fault_hit("lock_beat");

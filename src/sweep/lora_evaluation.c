@@ -279,10 +279,10 @@ static enum lvs_status untrained_baseline(struct lora_runner *runner, const stru
     struct evaluated bare = {.model = runner->model};
     struct evaluation evaluation;
     struct baseline baseline = baseline_of(runner, settings, BASELINE_UNTRAINED);
-    double before = clock_now();
+    double before = clock_steady();
     LVS_TRY(evaluation_run(runner, &bare, settings, &evaluation, err));
     enum lvs_status status = scoring_flops(runner, settings, &evaluation.flops, err);
-    baseline.seconds = clock_now() - before;
+    baseline.seconds = clock_steady() - before;
     baseline.val_loss = evaluation.loss[SPLIT_VALIDATION];
     baseline.test_loss = evaluation.loss[SPLIT_TEST];
     baseline.val = evaluation.metrics[SPLIT_VALIDATION];

@@ -29,7 +29,7 @@ struct pack_run {
     struct trainer *trainer;
     struct pack_trial *trials; /* [n_trials] */
     int32_t n_trials;
-    double checkpoint_due; /* seconds since 1970 */
+    double started, checkpoint_due; /* of the steady clock */
     bool stop;
 };
 

@@ -82,7 +82,7 @@ void pack_fill_record(struct pack_run *run, int32_t k) {
     bool trained = !run->assignment->evaluate_only;
     record->steps_done = steps;
     record->end_time = clock_now();
-    record->seconds = record->end_time - record->start_time;
+    record->seconds = clock_steady() - run->started;
     record->seconds_training = one->seconds_training;
     record->seconds_evaluation = one->seconds_evaluation;
     record->n_evaluation = one->curves.n_evaluation;
@@ -120,12 +120,13 @@ static enum lvs_status evaluate_finally(struct pack_run *run, int32_t k, struct 
     struct pack_trial *one = &run->trials[k];
     struct evaluation evaluation;
     struct evaluated evaluated = pack_evaluated(run, k);
-    double before = clock_now(), executed = run->runner->compute.backend->flops_executed(run->runner->compute.device);
+    double before = clock_steady(),
+           executed = run->runner->compute.backend->flops_executed(run->runner->compute.device);
     LVS_TRY(pack_pass(run, "evaluation", "the evaluation", err));
     if (one->best) LVS_TRY(trainer_write_adapter(run->trainer, k, one->best, err));
     LVS_TRY(measure_baselines(run, k, err));
     LVS_TRY(evaluation_run(run->runner, &evaluated, &one->trial->settings, &evaluation, err));
-    one->seconds_evaluation += clock_now() - before;
+    one->seconds_evaluation += clock_steady() - before;
     one->record.val_loss = evaluation.loss[SPLIT_VALIDATION];
     one->record.test_loss = evaluation.loss[SPLIT_TEST];
     one->record.val = evaluation.metrics[SPLIT_VALIDATION];
@@ -187,12 +188,12 @@ static enum lvs_status measure_rung(struct pack_run *run, int32_t k, double *los
         return LVS_OK;
     }
     struct evaluated evaluated = pack_evaluated(run, k);
-    double before = clock_now();
+    double before = clock_steady();
     int64_t flops = 0;
     LVS_TRY(evaluation_rung(run->runner, &evaluated, &one->trial->settings, loss, &flops, err));
     if (one->rung_step != trainer_step(run->trainer, k)) one->flops_periodic += flops;
     one->rung_step = trainer_step(run->trainer, k);
-    one->seconds_evaluation += clock_now() - before;
+    one->seconds_evaluation += clock_steady() - before;
     return LVS_OK;
 }
 

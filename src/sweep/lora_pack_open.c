@@ -27,7 +27,7 @@ enum lvs_status pack_checkpoint(struct pack_run *run, int32_t k, struct lvs_erro
 enum lvs_status pack_checkpoint_all(struct pack_run *run, struct lvs_error *err) {
     for (int32_t k = 0; k < run->n_trials; k++)
         if (!run->trials[k].closed) LVS_TRY(pack_checkpoint(run, k, err));
-    run->checkpoint_due = clock_now() + run->runner->config->checkpoint_every;
+    run->checkpoint_due = clock_steady() + run->runner->config->checkpoint_every;
     return LVS_OK;
 }
 
@@ -126,6 +126,7 @@ enum lvs_status pack_open(struct pack_run *run, struct lvs_error *err) {
     const struct trial *pointers[ASSIGNMENT_MAX];
     const struct window_cache *windows;
     LVS_TRY(lora_runner_windows(run->runner, settings, SPLIT_TRAIN, &windows, err));
+    run->started = clock_steady();
     for (int32_t k = 0; k < run->n_trials; k++) {
         struct pack_trial *one = &run->trials[k];
         one->trial = pointers[k] = &run->assignment->trials[k];
@@ -152,6 +153,6 @@ enum lvs_status pack_open(struct pack_run *run, struct lvs_error *err) {
         LVS_TRY(start_trial(run, k, err));
         if (run->trials[k].first_step == 0) LVS_TRY(pack_look_at_head(run, k, err));
     }
-    run->checkpoint_due = clock_now() + run->runner->config->checkpoint_every;
+    run->checkpoint_due = clock_steady() + run->runner->config->checkpoint_every;
     return LVS_OK;
 }

@@ -21,10 +21,10 @@ static enum lvs_status evaluate_now(struct pack_run *run, int32_t k, struct lvs_
     struct pack_trial *one = &run->trials[k];
     struct evaluated evaluated = pack_evaluated(run, k);
     struct periodic_scores scores;
-    double before = clock_now();
+    double before = clock_steady();
     LVS_TRY(pack_look_at_head(run, k, err));
     LVS_TRY(evaluation_periodic(run->runner, &evaluated, &one->trial->settings, &scores, &one->flops_periodic, err));
-    one->seconds_evaluation += clock_now() - before;
+    one->seconds_evaluation += clock_steady() - before;
     int32_t n = one->curves.n_evaluation;
     pack_grow_curves(one, n + 1);
     one->curves.evaluation_step[n] = trainer_step(run->trainer, k);
@@ -54,7 +54,7 @@ static bool interrupt_steps(void *context) {
     struct pack_run *run = context;
     tell_progress(run, PHASE_TRAINING);
     run->stop = run->stop || run->sink->should_stop(run->sink->context);
-    return run->stop || clock_now() >= run->checkpoint_due;
+    return run->stop || clock_steady() >= run->checkpoint_due;
 }
 
 static int32_t next_boundary(const struct pack_run *run) {
@@ -108,16 +108,16 @@ static enum lvs_status interrupt_all(struct pack_run *run, struct lvs_error *err
 static enum lvs_status train_pack(struct pack_run *run, struct lvs_error *err) {
     bool any_open = true;
     while (any_open) {
-        double before = clock_now();
+        double before = clock_steady();
         LVS_TRY(pack_pass(run, "training", "a stretch of steps", err));
         LVS_TRY(trainer_run(run->trainer, next_boundary(run), interrupt_steps, run, err));
-        double seconds = clock_now() - before;
+        double seconds = clock_steady() - before;
         for (int32_t k = 0; k < run->n_trials; k++)
             if (!run->trials[k].closed) run->trials[k].seconds_training += seconds;
         tell_progress(run, PHASE_EVALUATING);
         LVS_TRY(visit_trials(run, &any_open, err));
         if (any_open && run->stop) return interrupt_all(run, err);
-        if (any_open && clock_now() >= run->checkpoint_due) LVS_TRY(pack_checkpoint_all(run, err));
+        if (any_open && clock_steady() >= run->checkpoint_due) LVS_TRY(pack_checkpoint_all(run, err));
     }
     return LVS_OK;
 }
@@ -147,7 +147,7 @@ static void fail_open_trials(struct pack_run *run, enum lvs_status status, const
         one->record.status = TRIAL_FAILED;
         lvs_copy(one->record.error, sizeof one->record.error, err->text);
         one->record.end_time = clock_now();
-        one->record.seconds = one->record.end_time - one->record.start_time;
+        one->record.seconds = clock_steady() - run->started;
         int32_t kept = checkpoint_step(one->folder, one->trial->train_key);
         int32_t lost = run->trainer ? trainer_step(run->trainer, k) - (kept > 0 ? kept : 0) : 0;
         one->record.flops_lost = (lost > 0 ? lost : 0) * one->trial->price.step;

@@ -111,7 +111,7 @@ void progress_line(const struct driver *driver, bool last) {
     static double shown;
     static double flops_at_start = -1;
     if (!isatty(STDERR_FILENO)) return;
-    double now = clock_now();
+    double now = clock_steady();
     if (!last && now - shown < 0.5) return;
     shown = now;
     if (last) {

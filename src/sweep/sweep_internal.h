@@ -123,7 +123,7 @@ void plan_warn(const struct config *config, const struct sweep_facts *facts, con
 /* ---- lock: one sweep an output folder ---- */
 struct sweep_lock {
     char path[LVS_PATH_MAX]; /* "" = not held */
-    double beat;
+    double beat;             /* of the steady clock */
 };
 /* LVS_OUTPUT, naming host, pid, job and since when, while a live owner holds it. `force`: --break-lock. */
 enum lvs_status lock_take(const char *output, bool force, struct sweep_lock *out, struct lvs_error *err);

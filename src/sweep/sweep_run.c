@@ -206,7 +206,7 @@ static int terminal_width(void) {
 }
 
 static void print_table(const struct driver *driver, const struct results *results) {
-    double wall = driver->started > 0 ? clock_now() - driver->started : 0;
+    double wall = driver->started > 0 ? clock_steady() - driver->started : 0;
     static const char *const words[2][2] = {{"CPU ranks", "CPU rank"}, {"GPUs", "GPU"}};
     bool cuda = strcmp(sweep_facts_backend(driver->facts), "cuda") == 0;
     struct results_summary summary = {.n_devices = driver->n_workers,

@@ -98,7 +98,7 @@ static double hang_limit(const struct worker *worker) {
 }
 
 static void note_heard(struct worker *worker, const struct message *message) {
-    double now = clock_now(), gap = now - worker->heard;
+    double now = clock_steady(), gap = now - worker->heard;
     if (worker->training && gap > worker->longest_gap) worker->longest_gap = gap;
     worker->heard = now;
     if (message->kind == MESSAGE_PROGRESS)
@@ -108,7 +108,7 @@ static void note_heard(struct worker *worker, const struct message *message) {
 }
 
 static void end_hung_trainer(struct worker *worker) {
-    if (!worker->training || worker->hung || clock_now() - worker->heard < hang_limit(worker)) return;
+    if (!worker->training || worker->hung || clock_steady() - worker->heard < hang_limit(worker)) return;
     worker->hung = true;
     trainer_kill(&worker->trainer, SIGKILL);
 }
@@ -171,7 +171,7 @@ static void trainer_died(struct worker *worker) {
     char cause[96];
     trainer_reap(&worker->trainer, cause, sizeof cause);
     if (worker->hung)
-        snprintf(cause, sizeof cause, "us, as it made no step for %.0f s (hang)", clock_now() - worker->heard);
+        snprintf(cause, sizeof cause, "us, as it made no step for %.0f s (hang)", clock_steady() - worker->heard);
     worker->hung = worker->training = false;
     worker->has_trainer = false;
     if (worker->refused) return;
