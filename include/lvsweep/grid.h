@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "lvsweep/config.h"
+#include "lvsweep/tokenizer.h"
 
 #define GRID_MAX_POINTS 1000000
 
@@ -37,6 +38,7 @@ struct trial_identity {
     char weights_hash[LVS_HASH_TEXT]; /* of the frozen model */
     char parent_key[LVS_HASH_TEXT]; /* train_key whose adapter it starts from, or the hash of a PEFT folder's weights */
     char backend[16], precision[16]; /* the effective ones: cpu, fp32 */
+    char ends[TOKENIZER_ENDS_TEXT];  /* as tokenizer_write_ends has them; changes the evaluation only */
 };
 
 /* Appends the text that train_key (or eval_key) is the hash of, one "name=value" a line, so that two texts show which

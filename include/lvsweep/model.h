@@ -3,6 +3,7 @@
 #pragma once
 #include "lvsweep/backend.h"
 #include "lvsweep/file.h"
+#include "lvsweep/tokenizer.h"
 #include "lvsweep/trial.h"
 
 /* ---- the checkpoint ---- */
@@ -11,8 +12,9 @@ struct qwen2_config {
     int32_t vocab_size, hidden, intermediate, n_layers, n_heads, n_kv_heads, head_size, max_position;
     float rms_epsilon;
     double rope_theta;
-    bool tied;              /* the head is the embedding */
-    int32_t pad_id, eos_id; /* -1 = not given */
+    bool tied;                                           /* the head is the embedding */
+    int32_t pad_id, eos_id;                              /* -1 = not given */
+    int32_t n_more_ends, more_ends[TOKENIZER_MORE_ENDS]; /* further ids that end a text, of either file */
     /* generation_config.json, for `decoding = checkpoint`-like defaults; 0 = not given */
     float generation_temperature, generation_top_p, generation_repetition_penalty;
     int32_t generation_top_k;

@@ -201,7 +201,7 @@ const struct config_key config_keys[] = {
     {"evaluate", "constrained", &type_yes_no, SETTING(constrained), "no", EVALUATE,
      .help = "Let forecasts choose digits and separators only.", .flags = KEY_DECIDES_BEST},
     {"evaluate", "end", &type_choice, SETTING(end), "stop", EVALUATE,
-     .help = "The model's end of text in a forecast: it stops the forecast for good, or can never be chosen, so that "
+     .help = "Any end of text of the model in a forecast: it stops the forecast for good, or can never be chosen, so that "
      "points or tokens alone end one.",
      .choices = "stop|never", .flags = KEY_DECIDES_BEST | KEY_LATER},
     {"evaluate", "partial", &type_choice, SETTING(partial), "count", EVALUATE,

@@ -5,6 +5,7 @@
 #include "data_internal.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -165,10 +166,37 @@ enum lvs_status tokenizer_parse(const char *path, const char *bytes, size_t leng
     return status;
 }
 
-void tokenizer_take_end(struct tokenizer *tokenizer, int32_t eos_id) {
+static bool can_end(const struct tokenizer *tokenizer, int32_t id) {
     for (const char *c = TOKENIZER_CHARACTERS; *c; c++)
-        if (tokenizer->id_of[(unsigned char)*c] == eos_id) return;
-    if (eos_id >= 0 && eos_id < tokenizer->n_vocabulary) tokenizer->eos_id = eos_id;
+        if (tokenizer->id_of[(unsigned char)*c] == id) return false;
+    return id >= 0 && id < tokenizer->n_vocabulary;
+}
+
+/* In the checkpoint's vocabulary. */
+static bool ends_already(const struct tokenizer *tokenizer, int32_t id) {
+    bool found = id == tokenizer->pad_id || id == tokenizer->eos_id;
+    for (int32_t i = 0; i < tokenizer->n_more_ends; i++)
+        found |= id == tokenizer->more_ends[i];
+    return found;
+}
+
+void tokenizer_take_ends(struct tokenizer *tokenizer, int32_t eos_id, const int32_t *more, int32_t n_more) {
+    if (can_end(tokenizer, eos_id)) tokenizer->eos_id = eos_id;
+    for (int32_t i = 0; i < n_more && tokenizer->n_more_ends < TOKENIZER_MORE_ENDS; i++)
+        if (can_end(tokenizer, more[i]) && !ends_already(tokenizer, more[i]))
+            tokenizer->more_ends[tokenizer->n_more_ends++] = more[i];
+}
+
+bool tokenizer_is_end(const struct tokenizer *tokenizer, int32_t id) {
+    return tokenizer->text_only ? id == tokenizer_pad(tokenizer) : ends_already(tokenizer, id);
+}
+
+void tokenizer_write_ends(const struct tokenizer *tokenizer, char out[TOKENIZER_ENDS_TEXT]) {
+    int length = 0;
+    out[0] = '\0';
+    for (int32_t i = 0; i < tokenizer->n_more_ends && !tokenizer->text_only; i++)
+        length +=
+            snprintf(out + length, TOKENIZER_ENDS_TEXT - (size_t)length, "%s%d", i ? "," : "", tokenizer->more_ends[i]);
 }
 
 void tokenizer_keep(struct tokenizer *tokenizer, const char *characters) {

@@ -55,11 +55,6 @@ static enum lvs_status allow_characters(struct generation *generation, struct lv
     return LVS_OK;
 }
 
-/* The end of text: the padding id, and the checkpoint's own end where its ids are in use. */
-static bool is_end(const struct tokenizer *tokenizer, int32_t id) {
-    return id == tokenizer_pad(tokenizer) || (!tokenizer->text_only && id == tokenizer->eos_id);
-}
-
 /* Takes the ends of text from what is allowed. */
 static void forbid_ends(struct generation *generation) {
     const int32_t n = model_vocabulary(generation->evaluated->model);
@@ -68,7 +63,7 @@ static void forbid_ends(struct generation *generation) {
         memset(generation->allowed, 1, (size_t)n);
     }
     for (int32_t id = 0; id < n; id++)
-        if (is_end(generation->task->tokenizer, id)) generation->allowed[id] = 0;
+        if (tokenizer_is_end(generation->task->tokenizer, id)) generation->allowed[id] = 0;
 }
 
 static enum lvs_status generation_init(struct generation *generation, struct lvs_error *err) {
@@ -162,7 +157,7 @@ static void look_at_sequence(const struct generation *generation, struct group *
     while (group->end[i] < (size_t)group->length[i] && !group->finished[i]) {
         int32_t id = tokens[group->end[i]];
         generation->out->n_new_tokens++;
-        if (is_end(generation->task->tokenizer, id)) {
+        if (tokenizer_is_end(generation->task->tokenizer, id)) {
             group->finished[i] = 1;
             return;
         }

@@ -71,12 +71,40 @@ static enum lvs_status read_positive(const struct reader *reader, const json_t *
     return LVS_OK;
 }
 
-/* An id that may be absent, null, a number, or (end of text) a list of numbers, whose first counts. */
-static int32_t read_id(const json_t *object, const char *key) {
-    const json_t *value = look_up(object, key);
-    if (json_is_array(value)) value = json_array_get(value, 0);
+/* -1 for whatever is no id. */
+static int32_t id_of(const json_t *value) {
     json_int_t number = json_is_integer(value) ? json_integer_value(value) : -1;
     return number >= 0 && number < INT32_MAX ? (int32_t)number : -1;
+}
+
+static int32_t read_id(const json_t *object, const char *key) {
+    return id_of(look_up(object, key));
+}
+
+static enum lvs_status add_end(const struct reader *reader, int32_t id, struct qwen2_config *out) {
+    bool known = id < 0 || id == out->eos_id;
+    for (int32_t i = 0; i < out->n_more_ends; i++)
+        known |= id == out->more_ends[i];
+    if (known) return LVS_OK;
+    if (out->eos_id >= 0 && out->n_more_ends == TOKENIZER_MORE_ENDS)
+        return lvs_fail(reader->err, LVS_INPUT,
+                        "%s: eos_token_id: more than %d ids that end a text, config.json's and "
+                        "generation_config.json's together",
+                        reader->path, TOKENIZER_MORE_ENDS + 1);
+    if (out->eos_id < 0)
+        out->eos_id = id;
+    else
+        out->more_ends[out->n_more_ends++] = id;
+    return LVS_OK;
+}
+
+/* A number, or a list of numbers. */
+static enum lvs_status read_ends(const struct reader *reader, struct qwen2_config *out) {
+    const json_t *value = look_up(reader->root, "eos_token_id");
+    if (!json_is_array(value)) return add_end(reader, id_of(value), out);
+    for (size_t i = 0; i < json_array_size(value); i++)
+        LVS_TRY(add_end(reader, id_of(json_array_get(value, i)), out));
+    return LVS_OK;
 }
 
 /* ---- what is not computed ---- */
@@ -192,11 +220,12 @@ static enum lvs_status read_all(const struct reader *reader, struct qwen2_config
     LVS_TRY(read_tied(reader, out));
     out->rms_epsilon = (float)epsilon;
     out->pad_id = read_id(reader->root, "pad_token_id");
-    out->eos_id = read_id(reader->root, "eos_token_id");
-    return LVS_OK;
+    out->eos_id = -1;
+    return read_ends(reader, out);
 }
 
-/* generation_config.json is advice: what it lacks or misspells is "not given". */
+/* generation_config.json is advice: what it lacks or misspells is "not given". Its ends of text, which transformers
+ * goes by, come to those of config.json. */
 static enum lvs_status read_generation(const char *folder, struct qwen2_config *out, struct lvs_error *err) {
     char path[LVS_PATH_MAX];
     LVS_TRY(file_join(path, folder, "generation_config.json", err));
@@ -208,10 +237,11 @@ static enum lvs_status read_generation(const char *folder, struct qwen2_config *
     out->generation_repetition_penalty = (float)json_number_value(look_up(root, "repetition_penalty"));
     int32_t top_k = read_id(root, "top_k");
     out->generation_top_k = top_k > 0 ? top_k : 0;
-    if (out->eos_id < 0) out->eos_id = read_id(root, "eos_token_id");
     if (out->pad_id < 0) out->pad_id = read_id(root, "pad_token_id");
+    struct reader reader = {.path = path, .root = root, .err = err};
+    enum lvs_status status = read_ends(&reader, out);
     json_decref(root);
-    return LVS_OK;
+    return status;
 }
 
 /* Vocabularies are resized now and then without a word in config.json: where the weights are there, they decide. */

@@ -62,9 +62,15 @@ static json_t *vocabulary_of(const struct tokenizer *tokenizer) {
             json_object_set_new(characters, (const char[]){(char)c, '\0'}, json_integer(tokenizer->id_of[c]));
     for (int32_t i = 0; i < tokenizer->n_kept; i++)
         json_array_append_new(kept, json_integer(tokenizer->kept[i]));
-    return json_pack("{s:b, s:i, s:i, s:i, s:o, s:o}", "text_only", tokenizer->text_only, "size",
-                     tokenizer->n_vocabulary, "pad_id", tokenizer->pad_id, "eos_id", tokenizer->eos_id, "characters",
-                     characters, "kept", kept);
+    json_t *vocabulary =
+        json_pack("{s:b, s:i, s:i, s:i, s:o, s:o}", "text_only", tokenizer->text_only, "size", tokenizer->n_vocabulary,
+                  "pad_id", tokenizer->pad_id, "eos_id", tokenizer->eos_id, "characters", characters, "kept", kept);
+    if (tokenizer->n_more_ends == 0) return vocabulary;
+    json_t *ends = json_array();
+    for (int32_t i = 0; i < tokenizer->n_more_ends; i++)
+        json_array_append_new(ends, json_integer(tokenizer->more_ends[i]));
+    json_object_set_new(vocabulary, "more_ends", ends);
+    return vocabulary;
 }
 
 static json_t *info_to_json(const struct adapter_info *info) {
@@ -183,8 +189,23 @@ static enum lvs_status scaling_read(const json_t *json, struct adapter_info *inf
     return LVS_OK;
 }
 
+/* At most `most` ids of the vocabulary; absent = none. */
+static enum lvs_status ids_read(const json_t *vocabulary, const char *name, int32_t size, int32_t most, int32_t *out,
+                                int32_t *n, struct lvs_error *err) {
+    const json_t *list = json_object_get(vocabulary, name);
+    *n = (int32_t)json_array_size(list);
+    if (json_array_size(list) > (size_t)most)
+        return lvs_fail(err, LVS_INPUT, "\"%s\" must list at most %d ids", name, most);
+    for (int32_t i = 0; i < *n; i++) {
+        json_int_t id = json_integer_value(json_array_get(list, (size_t)i));
+        if (id < 0 || id >= size) return lvs_fail(err, LVS_INPUT, "\"%s\" has an id out of range", name);
+        out[i] = (int32_t)id;
+    }
+    return LVS_OK;
+}
+
 static enum lvs_status vocabulary_read(const json_t *json, struct tokenizer *tokenizer, struct lvs_error *err) {
-    const json_t *vocabulary = json_object_get(json, "vocabulary"), *kept = json_object_get(vocabulary, "kept");
+    const json_t *vocabulary = json_object_get(json, "vocabulary");
     json_t *characters = json_object_get(vocabulary, "characters"), *id;
     const char *character;
     tokenizer->text_only = json_is_true(json_object_get(vocabulary, "text_only"));
@@ -199,16 +220,10 @@ static enum lvs_status vocabulary_read(const json_t *json, struct tokenizer *tok
         LVS_TRY(integer_read(characters, character, 0, tokenizer->n_vocabulary - 1,
                              &tokenizer->id_of[(unsigned char)character[0]], err));
     }
-    tokenizer->n_kept = (int32_t)json_array_size(kept);
-    if (json_array_size(kept) > TOKENIZER_MAX_IDS)
-        return lvs_fail(err, LVS_INPUT, "\"kept\" must list at most %d ids", TOKENIZER_MAX_IDS);
-    for (int32_t i = 0; i < tokenizer->n_kept; i++) {
-        json_int_t row = json_integer_value(json_array_get(kept, (size_t)i));
-        if (row < 0 || row >= tokenizer->n_vocabulary)
-            return lvs_fail(err, LVS_INPUT, "\"kept\" has an id out of range");
-        tokenizer->kept[i] = (int32_t)row;
-    }
-    return LVS_OK;
+    LVS_TRY(ids_read(vocabulary, "kept", tokenizer->n_vocabulary, TOKENIZER_MAX_IDS, tokenizer->kept,
+                     &tokenizer->n_kept, err));
+    return ids_read(vocabulary, "more_ends", tokenizer->n_vocabulary, TOKENIZER_MORE_ENDS, tokenizer->more_ends,
+                    &tokenizer->n_more_ends, err);
 }
 
 static enum lvs_status info_from_json(const json_t *json, struct adapter_info *info, struct lvs_error *err) {

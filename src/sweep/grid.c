@@ -124,6 +124,7 @@ void trial_key_text(const struct config *config, const struct trial *trial, cons
                     bool evaluate, struct strbuf *out) {
     if (evaluate) {
         add_line("train_key", trial->train_key, out);
+        add_line("ends", identity->ends, out);
         config_write_hashed(config, &trial->settings, KEY_EFFECT_EVALUATE, out);
         return;
     }

@@ -248,6 +248,9 @@ static void baseline_key(const struct lora_runner *runner, const struct settings
     if (untrained)
         strbuf_printf(&text, "context=%d\ndecimals=%d\nweights=%s\n", settings->context, settings->decimals,
                       runner->weights_hash);
+    char ends[TOKENIZER_ENDS_TEXT];
+    tokenizer_write_ends(&runner->material.tokenizer, ends);
+    if (untrained && ends[0]) strbuf_printf(&text, "ends=%s\n", ends);
     hash_bytes(text.text, text.length, out);
     strbuf_free(&text);
 }

@@ -21,7 +21,7 @@ enum lvs_status material_open(const struct config *config, const char *model_fol
     *out = (struct material){.config = config};
     int32_t pad = model->pad_id >= 0 ? model->pad_id : model->eos_id;
     LVS_TRY(tokenizer_read(model_folder, config->vocabulary == VOCABULARY_TEXT, pad, &out->tokenizer, err));
-    tokenizer_take_end(&out->tokenizer, model->eos_id);
+    tokenizer_take_ends(&out->tokenizer, model->eos_id, model->more_ends, model->n_more_ends);
     LVS_TRY(series_read(config, &out->set, err));
     if (out->tokenizer.text_only || config->head_rows == HEAD_ROWS_TEXT) keep_written_characters(out);
     enum lvs_status status = split_make(config, &out->set, &out->split, err);

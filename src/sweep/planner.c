@@ -44,6 +44,7 @@ static enum lvs_status identity_make(const struct sweep_planner *planner, const 
     lvs_copy(out->weights_hash, sizeof out->weights_hash, facts->weights_hash);
     lvs_copy(out->backend, sizeof out->backend, facts->backend);
     lvs_copy(out->precision, sizeof out->precision, facts->precision);
+    tokenizer_write_ends(&facts->material.tokenizer, out->ends);
     if (strcmp(settings->from_adapter, "none") == 0 || !settings->from_adapter[0]) return LVS_OK;
     if (strcmp(settings->from_adapter, "best") != 0)
         return adapter_hash(planner->config, settings->from_adapter, out->parent_key, err);
@@ -167,14 +168,16 @@ static enum lvs_status add_baselines(struct sweep_planner *planner, struct stage
 static enum lvs_status planner_second_pass(void *context, const struct trial *first, struct trial *out,
                                            struct lvs_error *err) {
     struct sweep_planner *planner = context;
+    struct trial_identity identity = {0};
     struct strbuf text;
     *out = *first;
     out->baseline = 0;
     narrow_second_pass(&out->settings);
     out->settings.loss = 0; /* equal weights have equal losses: the coordinator hands them on */
     LVS_TRY(trial_price_make(planner->config, planner->facts, &out->settings, &out->price, err));
+    tokenizer_write_ends(&planner->facts->material.tokenizer, identity.ends);
     strbuf_init(&text);
-    trial_key_text(planner->config, out, NULL, true, &text);
+    trial_key_text(planner->config, out, &identity, true, &text);
     hash_bytes(text.text, text.length, out->eval_key);
     strbuf_free(&text);
     return LVS_OK;

@@ -63,6 +63,20 @@ try:
     row = sweep("ends", f"model.path={where / 'model'}", "sweep.stages=search", "stage.search.rank=4")[0]
     info = json.loads((where / "ends/trials" / row["name"] / "adapter/lvsweep.json").read_text())
     assert (info["vocabulary"]["pad_id"], info["vocabulary"]["eos_id"]) == (14, 15), info
+    assert "more_ends" not in info["vocabulary"], info
+
+    # So do all of generation_config.json; where there are more than before, it is another evaluation of the same adapter.
+    (where / "model/config.json").write_text(json.dumps(shape))
+    words = (f"model.path={where / 'model'}", "sweep.stages=search", "stage.search.rank=4")
+    few = sweep("more", *words)[0]
+    (where / "model/generation_config.json").write_text(json.dumps(dict(eos_token_id=14)))
+    assert len(sweep("more", *words)) == 1
+    (where / "model/generation_config.json").write_text(json.dumps(dict(eos_token_id=[14, 15])))
+    more = [row for row in sweep("more", *words) if row["eval_key"] != few["eval_key"]]
+    assert len(more) == 1 and more[0]["train_key"] == few["train_key"] and more[0]["flops_training"] == "0", more
+    info = sweep("fresh", *words)[0]
+    info = json.loads((where / "fresh/trials" / info["name"] / "adapter/lvsweep.json").read_text())
+    assert (info["vocabulary"]["eos_id"], info["vocabulary"]["more_ends"]) == (14, [15]), info
 
     # One channel's error chooses for from = best, for best and in results.h5; R2 by the highest.
     rows = sweep("channel", "sweep.metric=val_mae.predator", "stage.search.learning_rate=1e-3, 3e-2",

@@ -26,7 +26,8 @@ static void check_config(const struct qwen2_config *config) {
     bool good = config->vocab_size >= 2 && config->hidden >= 2 && config->intermediate >= 1 && config->n_layers >= 1 &&
                 config->n_heads >= 1 && config->n_kv_heads >= 1 && config->n_heads % config->n_kv_heads == 0 &&
                 config->head_size >= 2 && config->head_size % 2 == 0 && config->max_position >= 1 &&
-                config->rope_theta > 0 && config->pad_id >= -1 && config->eos_id >= -1 && config->generation_top_k >= 0;
+                config->rope_theta > 0 && config->pad_id >= -1 && config->eos_id >= -1 && config->n_more_ends >= 0 &&
+                config->n_more_ends <= TOKENIZER_MORE_ENDS && config->generation_top_k >= 0;
     if (!good || model_weight_bytes(config, 4) <= 0) abort();
 }
 

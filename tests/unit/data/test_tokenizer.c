@@ -73,14 +73,37 @@ static void test_end_of_the_checkpoint(void **state) {
     (void)state;
     struct tokenizer tokenizer;
     assert_ok(read_text(DOCUMENT("BPE", QWEN_VOCAB, QWEN_ADDED), false, 151643, &tokenizer));
-    tokenizer_take_end(&tokenizer, 151645);
+    tokenizer_take_ends(&tokenizer, 151645, NULL, 0);
     assert_int_equal(tokenizer.eos_id, 151645);
     assert_int_equal(tokenizer_pad(&tokenizer), 151643);
     const int32_t nothing[] = {-1, 151646, 15}; /* 15 is '0' */
     for (size_t i = 0; i < sizeof nothing / sizeof *nothing; i++) {
-        tokenizer_take_end(&tokenizer, nothing[i]);
+        tokenizer_take_ends(&tokenizer, nothing[i], nothing, 3);
         assert_int_equal(tokenizer.eos_id, 151645);
+        assert_int_equal(tokenizer.n_more_ends, 0);
     }
+}
+
+/* All of them end a text; keys see those beside pad and eos. With vocabulary = text there is the pad alone. */
+static void test_more_ends(void **state) {
+    (void)state;
+    struct tokenizer tokenizer;
+    char text[TOKENIZER_ENDS_TEXT];
+    assert_ok(read_text(DOCUMENT("BPE", QWEN_VOCAB, QWEN_ADDED), false, 151643, &tokenizer));
+    tokenizer_take_ends(&tokenizer, 151645, (const int32_t[]){151643, 151645}, 2);
+    tokenizer_write_ends(&tokenizer, text);
+    assert_string_equal(text, "");
+    tokenizer_take_ends(&tokenizer, 151645, (const int32_t[]){151644, 15, 7, 151644, 151646}, 5);
+    tokenizer_write_ends(&tokenizer, text);
+    assert_string_equal(text, "151644,7");
+    const int32_t ends[] = {151643, 151645, 151644, 7};
+    for (int i = 0; i < COUNT_OF(ends); i++)
+        assert_true(tokenizer_is_end(&tokenizer, ends[i]));
+    assert_false(tokenizer_is_end(&tokenizer, 15) || tokenizer_is_end(&tokenizer, 8));
+    tokenizer.text_only = true;
+    tokenizer_write_ends(&tokenizer, text);
+    assert_string_equal(text, "");
+    assert_true(tokenizer_is_end(&tokenizer, tokenizer_pad(&tokenizer)) && !tokenizer_is_end(&tokenizer, 7));
 }
 
 static void test_pad_choice(void **state) {
@@ -208,6 +231,7 @@ int main(void) {
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_nested_too_deep),
         cmocka_unit_test(test_end_of_the_checkpoint),
+        cmocka_unit_test(test_more_ends),
         cmocka_unit_test(test_pad_choice),
         cmocka_unit_test(test_qwen_ids),
         cmocka_unit_test(test_kept_vocabulary),

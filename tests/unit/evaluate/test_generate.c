@@ -263,13 +263,15 @@ static struct forecast_set make_biased(int32_t end, float of_end) {
 }
 
 /* A model that wants to end at once: end = stop takes its word, end = never gives what it would write if it could not,
- * for greedy and sampled forecasts, held to the format's characters or not. */
+ * for greedy and sampled forecasts, held to the format's characters or not; whichever of the ends it is. */
 static void ends_can_be_ruled_out(void **state) {
     (void)state;
     fixture.settings.seed = 5;
-    fixture.tokenizer.eos_id = OTHER_END;
-    for (int kind = 0; kind < 8; kind++) {
-        const int32_t end = kind & 4 ? OTHER_END : tokenizer_pad(&fixture.tokenizer);
+    for (int kind = 0; kind < 12; kind++) {
+        const int32_t pad = tokenizer_pad(&fixture.tokenizer), other = OTHER_END;
+        const int32_t end = kind < 4 ? pad : other; /* the pad, the checkpoint's first end, a further one */
+        fixture.tokenizer.eos_id = kind < 8 ? other : pad;
+        if (kind == 8) tokenizer_take_ends(&fixture.tokenizer, -1, &other, 1);
         fixture.settings.decoding = kind & 1 ? DECODING_SAMPLE : DECODING_GREEDY;
         fixture.settings.constrained = kind >> 1 & 1;
         fixture.settings.end = END_STOP;

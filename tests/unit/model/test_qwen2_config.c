@@ -60,6 +60,7 @@ static const struct {
      "\"num_attention_heads\": 2}",
      "heads of size 2048"},
     {GOOD ", \"head_dim\": 0}", "head_dim"},
+    {GOOD ", \"eos_token_id\": [1, 2, 3, 4, 5, 6, 7, 8, 9]}", "eos_token_id: more than 8 ids"},
     {GOOD ", \"max_position_embeddings\": 0}", "max_position_embeddings"},
     {GOOD ", \"max_position_embeddings\": 1e3}", "max_position_embeddings: an integer"},
     {"{" QWEN2 "}", "vocab_size: the key is missing"},
@@ -121,7 +122,7 @@ static void both_spellings_are_read(void **state) {
                  &old, &err),
        &err);
     ok(read_text(GOOD ", \"rope_parameters\": {\"rope_theta\": 1000000.0, \"rope_type\": \"default\"}, \"dtype\": "
-                      "\"bfloat16\", \"tie_word_embeddings\": true, \"eos_token_id\": [7, 9], \"pad_token_id\": 8, "
+                      "\"bfloat16\", \"tie_word_embeddings\": true, \"eos_token_id\": [7], \"pad_token_id\": 8, "
                       "\"rms_norm_eps\": 1e-05, \"layer_types\": [\"full_attention\", \"full_attention\", "
                       "\"full_attention\"]}",
                  &new, &err),
@@ -154,9 +155,32 @@ static void generation_defaults_are_read(void **state) {
     assert_true(config.generation_repetition_penalty == 1.1f);
     assert_int_equal(config.generation_top_k, 20);
     assert_int_equal(config.eos_id, 5);
+    assert_true(config.n_more_ends == 1 && config.more_ends[0] == 6);
     assert_int_equal(config.pad_id, 4);
     folder_write_text(&folder, "generation_config.json", "{");
     refused(qwen2_config_read(folder.path, &config, &err), LVS_INPUT, &err, "generation_config.json");
+    folder_remove(&folder);
+}
+
+/* transformers' generate stops at any of a list; Qwen2.5-Instruct has one id in one file and two in the other. */
+static void every_end_of_text_is_read(void **state) {
+    (void)state;
+    struct folder folder = folder_make();
+    struct qwen2_config config;
+    struct lvs_error err;
+    folder_write_text(&folder, "config.json", GOOD ", \"eos_token_id\": 5}");
+    folder_write_text(&folder, "generation_config.json", "{\"eos_token_id\": [5, 3, null, \"x\", -1, 3, 8]}");
+    ok(qwen2_config_read(folder.path, &config, &err), &err);
+    assert_int_equal(config.eos_id, 5);
+    assert_true(config.n_more_ends == 2 && config.more_ends[0] == 3 && config.more_ends[1] == 8);
+    folder_write_text(&folder, "generation_config.json", "{\"eos_token_id\": 5}");
+    ok(qwen2_config_read(folder.path, &config, &err), &err);
+    assert_true(config.eos_id == 5 && config.n_more_ends == 0);
+    folder_write_text(&folder, "generation_config.json", "{\"eos_token_id\": [1, 2, 3, 4, 5, 6, 7, 8]}");
+    ok(qwen2_config_read(folder.path, &config, &err), &err);
+    assert_int_equal(config.n_more_ends, 7);
+    folder_write_text(&folder, "generation_config.json", "{\"eos_token_id\": [1, 2, 3, 4, 5, 6, 7, 8, 9]}");
+    refused(qwen2_config_read(folder.path, &config, &err), LVS_INPUT, &err, "generation_config.json: eos_token_id");
     folder_remove(&folder);
 }
 
@@ -194,10 +218,10 @@ static void the_embedded_checkpoint_is_read(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_not_computed_is_refused), cmocka_unit_test(defaults_are_transformers),
-        cmocka_unit_test(both_spellings_are_read),         cmocka_unit_test(heads_may_be_wider_than_hidden),
-        cmocka_unit_test(generation_defaults_are_read),    cmocka_unit_test(the_weights_decide_the_vocabulary),
-        cmocka_unit_test(the_embedded_checkpoint_is_read),
+        cmocka_unit_test(what_is_not_computed_is_refused),   cmocka_unit_test(defaults_are_transformers),
+        cmocka_unit_test(both_spellings_are_read),           cmocka_unit_test(heads_may_be_wider_than_hidden),
+        cmocka_unit_test(generation_defaults_are_read),      cmocka_unit_test(every_end_of_text_is_read),
+        cmocka_unit_test(the_weights_decide_the_vocabulary), cmocka_unit_test(the_embedded_checkpoint_is_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

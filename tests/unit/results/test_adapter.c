@@ -58,6 +58,9 @@ static void make_info(struct adapter_info *info) {
     tokenizer->id_of[','] = 11;
     tokenizer->id_of[';'] = 26;
     tokenizer->pad_id = tokenizer->eos_id = 151643;
+    tokenizer->n_more_ends = 2;
+    tokenizer->more_ends[0] = 151645;
+    tokenizer->more_ends[1] = 151644;
     tokenizer->n_vocabulary = 151936;
     tokenizer->text_only = true;
     tokenizer->n_kept = 3;
@@ -114,6 +117,8 @@ static void wrong_information_is_refused(void **state) {
         {"\"context\": 512", "\"context\": 99999999999"},
         {"\"size\": 151936", "\"size\": 15"},
         {"\"kept\": [", "\"kept\": [-1, "},
+        {"\"more_ends\": [", "\"more_ends\": [151936, "},
+        {"\"more_ends\": [", "\"more_ends\": [1, 2, 3, 4, 5, 6, "},
         {"\"factor\": [", "\"factor\": [0.0, "},
         {"\"0\": 15", "\"00\": 15"},
         {"\"0\": 15", "\"0\": -3"},

@@ -222,6 +222,11 @@ static void keys_see_the_identity(void **state) {
     trial_keys_make(config, &other, &identity);
     assert_string_not_equal(other.train_key, plain.train_key);
     assert_int_equal(strlen(plain.train_key), 32);
+    struct trial_identity ends = identity;
+    strcpy(ends.ends, "7,9");
+    other = trial_of(config, &ends);
+    assert_string_equal(other.train_key, plain.train_key);
+    assert_string_not_equal(other.eval_key, plain.eval_key);
     config_destroy(config);
 }
 
