@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "check_internal.h"
+#include "unit/results/sample.h"
 
 struct fixture {
     char folder[64];
@@ -24,60 +25,24 @@ static void note(struct fixture *f, struct journal_event event) {
 }
 
 static void note_run(struct fixture *f, double cap) {
-    static const char *const stages[] = {"search"}, *const channels[] = {"prey"}, *const units[] = {""};
-    const struct journal_sweep sweep = {.name = "test",
-                                        .metric = "val_loss",
-                                        .convention = "table1",
-                                        .config_given = "",
-                                        .config_effective = "",
-                                        .data_hash = "",
-                                        .model_hash = "",
-                                        .flops_cap = cap,
-                                        .n_stages = 1,
-                                        .stage_name = stages,
-                                        .n_channel = 1,
-                                        .channel_name = channels,
-                                        .channel_unit = units,
-                                        .time_unit = ""};
-    struct journal_event event = journal_event_make(JOURNAL_SWEEP);
-    event.sweep = &sweep;
-    note(f, event);
+    struct journal_sweep sweep;
+    note(f, sample_sweep_event(cap, &sweep));
 }
 
-static struct trial trial_of(int32_t index, int64_t price) {
-    struct trial trial = {.index = index, .parent = -1, .pack_width = 1};
-    trial.price = (struct trial_price){.step = 1, .training = price, .counted = price};
-    snprintf(trial.name, sizeof trial.name, "trial-%d", index);
-    snprintf(trial.train_key, sizeof trial.train_key, "%032d", index);
-    snprintf(trial.eval_key, sizeof trial.eval_key, "%032d", 100 + index);
-    return trial;
+static void note_again(struct fixture *f, int32_t index, int64_t flops) {
+    struct journal_event again = journal_event_make(JOURNAL_ADMITTED);
+    again.index = index;
+    again.flops = flops;
+    note(f, again);
 }
 
 static void note_admitted(struct fixture *f, int32_t index, int64_t price) {
-    const struct trial trial = trial_of(index, price);
-    struct journal_event made = journal_event_make(JOURNAL_TRIAL), admitted = journal_event_make(JOURNAL_ADMITTED);
-    made.index = index;
-    made.stage = 0;
+    struct trial trial;
+    sample_trial(index, 0, &trial);
+    struct journal_event made = journal_event_make(JOURNAL_TRIAL);
     made.trial = &trial;
-    admitted.index = index;
-    admitted.flops = price;
     note(f, made);
-    note(f, admitted);
-}
-
-static void note_done(struct fixture *f, int32_t index, int64_t price, int64_t counted, int64_t charged) {
-    const struct trial trial = trial_of(index, price);
-    struct record record;
-    record_init(&record, &trial);
-    record.status = TRIAL_DONE;
-    record.flops_training = counted;
-    record.flops_evaluation = 7;
-    struct journal_event came = journal_event_make(JOURNAL_RECORD), settle = journal_event_make(JOURNAL_SETTLE);
-    came.index = settle.index = index;
-    came.record = &record;
-    settle.flops = charged;
-    note(f, came);
-    note(f, settle);
+    note_again(f, index, price);
 }
 
 static int setup(void **state) {
@@ -119,11 +84,13 @@ static int32_t problems_of(struct fixture *f, bool with_evaluation) {
 /* A record of `counted` FLOPs and its settlement; rung >= 0: a pause there between the two. */
 static void note_settled(struct fixture *f, int32_t index, int32_t status, int64_t counted, int32_t rung,
                          int64_t charged, int64_t lost) {
-    const struct trial trial = trial_of(index, 60);
+    struct trial trial;
     struct record record;
+    sample_trial(index, 0, &trial);
     record_init(&record, &trial);
     record.status = status;
     record.flops_training = counted;
+    record.flops_evaluation = 7;
     record.flops_lost = lost;
     struct journal_event came = journal_event_make(JOURNAL_RECORD), settle = journal_event_make(JOURNAL_SETTLE);
     struct journal_event paused = journal_event_make(JOURNAL_RUNG);
@@ -141,11 +108,8 @@ static void note_settled(struct fixture *f, int32_t index, int32_t status, int64
     note(f, settle);
 }
 
-static void note_again(struct fixture *f, int32_t index, int64_t flops) {
-    struct journal_event again = journal_event_make(JOURNAL_ADMITTED);
-    again.index = index;
-    again.flops = flops;
-    note(f, again);
+static void note_done(struct fixture *f, int32_t index, int64_t counted, int64_t charged) {
+    note_settled(f, index, TRIAL_DONE, counted, -1, charged, 0);
 }
 
 /* A death that cost 11, charged; then the whole trial, with 5 repeated on the way: 60 + 5. */
@@ -216,13 +180,10 @@ static void test_good(void **state) {
     note_run(f, 100);
     note_admitted(f, 0, 60);
     note_admitted(f, 1, 40);
-    note_done(f, 0, 60, 60, 60);
+    note_done(f, 0, 60, 60);
     note_run(f, 100); /* a resume lets go of what was held */
-    struct journal_event again = journal_event_make(JOURNAL_ADMITTED);
-    again.index = 1;
-    again.flops = 40;
-    note(f, again);
-    note_done(f, 1, 40, 25, 25);
+    note_again(f, 1, 40);
+    note_done(f, 1, 25, 25);
     assert_int_equal(problems_of(f, false), 0);
 }
 
@@ -238,7 +199,7 @@ static void test_charge_is_not_the_record(void **state) {
     struct fixture *f = *state;
     note_run(f, 0);
     note_admitted(f, 0, 60);
-    note_done(f, 0, 60, 60, 50);
+    note_done(f, 0, 60, 50);
     assert_int_equal(problems_of(f, false), 1);
 }
 
@@ -246,7 +207,7 @@ static void test_evaluation_counts(void **state) {
     struct fixture *f = *state;
     note_run(f, 0);
     note_admitted(f, 0, 60);
-    note_done(f, 0, 60, 40, 40); /* its evaluation of 7 is missing */
+    note_done(f, 0, 40, 40); /* its evaluation of 7 is missing */
     assert_int_equal(problems_of(f, true), 1);
 }
 

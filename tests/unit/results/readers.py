@@ -26,7 +26,7 @@ with h5py.File(path) as file:
     file.visititems(check_types)
     assert file.attrs["schema_version"] == "1.0" and file.attrs["Conventions"].startswith("CF-")
     assert {"title", "history", "source"} <= set(file.attrs)
-    assert file["config/given"][()].decode() == '[data]\nfile = ünits.h5 ; "quoted"\n'
+    assert file["config/given"][()].decode() == '[a]\nb = "c\\d"\t; é\n'
     assert file["provenance/git_commit"][()] == b"0123abc"
     assert file["ledger/spent"].attrs["exact"] == str(600001800 * trials + 3003)
     assert file["status"].attrs["flag_meanings"].split()[2] == "done"

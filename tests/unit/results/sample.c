@@ -137,25 +137,11 @@ struct journal_event sample_sweep_event(double flops_cap, struct journal_sweep *
 }
 
 static void apply_sweep(struct results *out) {
-    const char *const stages[] = {"search", "final"}, *const channels[] = {"prey", "predator"},
-                      *const units[] = {"individuals", "individuals"};
-    struct journal_sweep sweep = {.name = "sample",
-                                  .metric = "val_loss",
-                                  .convention = "table1",
-                                  .config_given = "[data]\nfile = ünits.h5 ; \"quoted\"\n",
-                                  .config_effective = "[data]\nfile = units.h5\ndecimals = 2\n",
-                                  .data_hash = "d0",
-                                  .model_hash = "m0",
-                                  .command = "lvsweep sample.ini",
-                                  .flops_cap = 1e12,
-                                  .n_stages = 2,
-                                  .stage_name = stages,
-                                  .n_channel = 2,
-                                  .channel_name = channels,
-                                  .channel_unit = units,
-                                  .time_unit = "years"};
-    struct journal_event event = journal_event_make(JOURNAL_SWEEP);
-    event.sweep = &sweep;
+    static const char *const units[] = {"individuals", "individuals"};
+    struct journal_sweep sweep;
+    struct journal_event event = sample_sweep_event(1e12, &sweep);
+    sweep.name = "sample";
+    sweep.channel_unit = units;
     apply(out, &event);
 }
 
