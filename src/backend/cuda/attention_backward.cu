@@ -7,26 +7,6 @@
 
 #include "attention.cuh"
 
-/* What both roles know of their (head, sequence). */
-template <int HEAD> struct backward_place {
-    const bf16 *queries, *keys, *values, *grads; /* of position 0 */
-    int64_t row;
-    int32_t head, grad_ld;
-};
-template <int HEAD>
-__device__ __forceinline__ backward_place<HEAD>
-place_make(const struct attention_map &map, const struct backward_arrays &arrays, const struct block_place &block) {
-    backward_place<HEAD> place;
-    place.head = block.head;
-    place.row = sequence_row(map, block.sequence);
-    place.queries = arrays.qkv + place.row * map.width + place.head * HEAD;
-    place.keys = arrays.qkv + place.row * map.width + (map.n_heads + place.head / map.group) * HEAD;
-    place.values = place.keys + map.n_kv_heads * HEAD;
-    place.grad_ld = map.n_heads * HEAD;
-    place.grads = arrays.dout + place.row * place.grad_ld + place.head * HEAD;
-    return place;
-}
-
 /* out[j] (16 rows of the fragments; columns 8j+2t of 32 rows of `tile` from `row`) = fragments · tileᵀ. */
 template <int HEAD>
 __device__ __forceinline__ void half_product(const uint32_t a[HEAD / 16][4], uint32_t tile, int row, float out[4][4]) {
@@ -104,18 +84,14 @@ __device__ __forceinline__ void sum_store(const float sum[HEAD / 8][4], float fa
  * they come out of the tensor core. */
 template <int HEAD>
 __device__ __forceinline__ void keys_backward(const struct attention_map &map, const struct backward_arrays &arrays,
-                                              const backward_place<HEAD> &place, int32_t tile, uint32_t base,
+                                              const struct backward_place &place, int32_t tile, uint32_t base,
                                               float *room) {
     constexpr uint32_t TILE = FLASH_TILE * HEAD * 2;
     int32_t first = tile * FLASH_TILE, lane = static_cast<int32_t>(threadIdx.x) % 32;
     int32_t mine = static_cast<int32_t>(threadIdx.x) / 32 * 16, n_tiles = (map.context + FLASH_TILE - 1) / FLASH_TILE;
     uint32_t stage0 = base + 2 * TILE;
-    tile_load<HEAD>(base, place.keys + static_cast<int64_t>(first) * map.width, map.width, map.context - first);
-    tile_load<HEAD>(base + TILE, place.values + static_cast<int64_t>(first) * map.width, map.width,
-                    map.context - first);
-    tile_load<HEAD>(stage0, place.queries + static_cast<int64_t>(first) * map.width, map.width, map.context - first);
-    tile_load<HEAD>(stage0 + TILE, place.grads + static_cast<int64_t>(first) * place.grad_ld, place.grad_ld,
-                    map.context - first);
+    keys_load<HEAD>(map, place, first, base);
+    queries_load<HEAD>(map, place, first, stage0);
     copy_async_commit();
     query_sum_store(query_sum(map, arrays, place.row, place.head, first), room);
     uint32_t k[HEAD / 16][4], v[HEAD / 16][4];
@@ -130,12 +106,8 @@ __device__ __forceinline__ void keys_backward(const struct attention_map &map, c
             fragments_load<HEAD>(base + TILE, mine, v);
         }
         if (t + 1 < n_tiles) {
-            uint32_t next = stage0 + (1 - parity) * 2 * TILE;
             int32_t start = (t + 1) * FLASH_TILE;
-            tile_load<HEAD>(next, place.queries + static_cast<int64_t>(start) * map.width, map.width,
-                            map.context - start);
-            tile_load<HEAD>(next + TILE, place.grads + static_cast<int64_t>(start) * place.grad_ld, place.grad_ld,
-                            map.context - start);
+            queries_load<HEAD>(map, place, start, stage0 + (1 - parity) * 2 * TILE);
             query_sum_store(query_sum(map, arrays, place.row, place.head, start), room + (1 - parity) * 2 * FLASH_TILE);
         }
         copy_async_commit();
@@ -167,17 +139,14 @@ __device__ __forceinline__ void keys_backward(const struct attention_map &map, c
 /* Queries stay, keys stream. */
 template <int HEAD>
 __device__ __forceinline__ void queries_backward(const struct attention_map &map, const struct backward_arrays &arrays,
-                                                 const backward_place<HEAD> &place, int32_t tile, uint32_t base,
+                                                 const struct backward_place &place, int32_t tile, uint32_t base,
                                                  float *room) {
     constexpr uint32_t TILE = FLASH_TILE * HEAD * 2;
     int32_t first = tile * FLASH_TILE, lane = static_cast<int32_t>(threadIdx.x) % 32;
     int32_t mine = static_cast<int32_t>(threadIdx.x) / 32 * 16;
     uint32_t stage0 = base + 2 * TILE;
-    tile_load<HEAD>(base, place.queries + static_cast<int64_t>(first) * map.width, map.width, map.context - first);
-    tile_load<HEAD>(base + TILE, place.grads + static_cast<int64_t>(first) * place.grad_ld, place.grad_ld,
-                    map.context - first);
-    tile_load<HEAD>(stage0, place.keys, map.width, map.context);
-    tile_load<HEAD>(stage0 + TILE, place.values, map.width, map.context);
+    queries_load<HEAD>(map, place, first, base);
+    keys_load<HEAD>(map, place, 0, stage0);
     copy_async_commit();
     query_sum_store(query_sum(map, arrays, place.row, place.head, first), room);
     uint32_t q[HEAD / 16][4], grad[HEAD / 16][4];
@@ -195,12 +164,7 @@ __device__ __forceinline__ void queries_backward(const struct attention_map &map
                 mean[h] = room[FLASH_TILE + mine + lane / 4 + h * 8];
             }
         }
-        if (t < tile) {
-            uint32_t next = stage0 + (1 - parity) * 2 * TILE;
-            int64_t offset = static_cast<int64_t>(t + 1) * FLASH_TILE * map.width;
-            tile_load<HEAD>(next, place.keys + offset, map.width, map.context - (t + 1) * FLASH_TILE);
-            tile_load<HEAD>(next + TILE, place.values + offset, map.width, map.context - (t + 1) * FLASH_TILE);
-        }
+        if (t < tile) keys_load<HEAD>(map, place, (t + 1) * FLASH_TILE, stage0 + (1 - parity) * 2 * TILE);
         copy_async_commit();
 #pragma unroll 1
         for (int half = 0; half < 2; half++) {
@@ -231,7 +195,7 @@ __global__ void __launch_bounds__(FLASH_THREADS, HEAD == 64 ? 3 : 2)
     __shared__ float room[4 * FLASH_TILE];
     struct block_place block = block_place_make(map);
     if (!block.exists) return;
-    backward_place<HEAD> place = place_make<HEAD>(map, arrays, block);
+    struct backward_place place = backward_place_make<HEAD>(map, arrays, block);
     int32_t n_tiles = static_cast<int32_t>(gridDim.y) / 2, tile = block.turn / 2;
     if (block.turn % 2 == 0)
         keys_backward<HEAD>(map, arrays, place, tile, shared_address(shared), room);

@@ -174,48 +174,17 @@ void attention_forward_hopper(struct device *device, const struct attention_map 
 
 /* ---- backward ---- */
 
-/* What both roles know of their (head, sequence). */
-struct backward_place {
-    const bf16 *queries, *keys, *values, *grads; /* of position 0 */
-    int64_t row, grad_ld;
-    int32_t head;
-};
-__device__ __forceinline__ backward_place place_make(const struct attention_map &map,
-                                                     const struct backward_arrays &arrays,
-                                                     const struct block_place &block) {
-    backward_place place;
-    place.head = block.head;
-    place.row = sequence_row(map, block.sequence);
-    place.queries = arrays.qkv + place.row * map.width + place.head * HEAD;
-    place.keys = arrays.qkv + place.row * map.width + (map.n_heads + place.head / map.group) * HEAD;
-    place.values = place.keys + map.n_kv_heads * HEAD;
-    place.grad_ld = map.n_heads * HEAD;
-    place.grads = arrays.dout + place.row * place.grad_ld + place.head * HEAD;
-    return place;
-}
-
-__device__ __forceinline__ void queries_load(const struct attention_map &map, const backward_place &place,
-                                             int32_t first, uint32_t target) {
-    tile_load<HEAD>(target, place.queries + static_cast<int64_t>(first) * map.width, map.width, map.context - first);
-    tile_load<HEAD>(target + TILE, place.grads + first * place.grad_ld, place.grad_ld, map.context - first);
-}
-__device__ __forceinline__ void keys_load(const struct attention_map &map, const backward_place &place, int32_t first,
-                                          uint32_t target) {
-    tile_load<HEAD>(target, place.keys + static_cast<int64_t>(first) * map.width, map.width, map.context - first);
-    tile_load<HEAD>(target + TILE, place.values + static_cast<int64_t>(first) * map.width, map.width,
-                    map.context - first);
-}
-
 /* Keys stay, queries stream; scores are transposed: keys down, queries along. */
 __device__ __forceinline__ void keys_backward(const struct attention_map &map, const struct backward_arrays &arrays,
-                                              const backward_place &place, int32_t tile, uint32_t base, float *room) {
+                                              const struct backward_place &place, int32_t tile, uint32_t base,
+                                              float *room) {
     int32_t first = tile * FLASH_TILE, lane = static_cast<int32_t>(threadIdx.x) % 32;
     int32_t mine = static_cast<int32_t>(threadIdx.x) / 32 * 16 + lane / 4;
     int32_t n_tiles = (map.context + FLASH_TILE - 1) / FLASH_TILE;
     uint32_t stage0 = base + 2 * TILE;
     float sums_next = query_sum(map, arrays, place.row, place.head, first);
-    keys_load(map, place, first, base);
-    queries_load(map, place, first, stage0);
+    keys_load<HEAD>(map, place, first, base);
+    queries_load<HEAD>(map, place, first, stage0);
     copy_async_commit();
     query_sum_store(sums_next, room);
     float dk[8][4] = {}, dv[8][4] = {};
@@ -233,7 +202,7 @@ __device__ __forceinline__ void keys_backward(const struct attention_map &map, c
         wgmma_commit();
         if (t + 1 < n_tiles) {
             sums_next = query_sum(map, arrays, place.row, place.head, (t + 1) * FLASH_TILE);
-            queries_load(map, place, (t + 1) * FLASH_TILE, stage0 + (1 - parity) * 2 * TILE);
+            queries_load<HEAD>(map, place, (t + 1) * FLASH_TILE, stage0 + (1 - parity) * 2 * TILE);
         }
         copy_async_commit();
         wgmma_wait<1>();
@@ -272,14 +241,14 @@ __device__ __forceinline__ void keys_backward(const struct attention_map &map, c
 
 /* Queries stay, keys stream. */
 __device__ __forceinline__ void queries_backward(const struct attention_map &map, const struct backward_arrays &arrays,
-                                                 const backward_place &place, int32_t tile, uint32_t base,
+                                                 const struct backward_place &place, int32_t tile, uint32_t base,
                                                  float *room) {
     int32_t first = tile * FLASH_TILE, lane = static_cast<int32_t>(threadIdx.x) % 32;
     int32_t mine = static_cast<int32_t>(threadIdx.x) / 32 * 16 + lane / 4;
     uint32_t stage0 = base + 2 * TILE;
     float sums = query_sum(map, arrays, place.row, place.head, first);
-    queries_load(map, place, first, base);
-    keys_load(map, place, 0, stage0);
+    queries_load<HEAD>(map, place, first, base);
+    keys_load<HEAD>(map, place, 0, stage0);
     copy_async_commit();
     query_sum_store(sums, room);
     float dq[8][4] = {}, log_sum[2] = {}, mean[2] = {};
@@ -299,7 +268,7 @@ __device__ __forceinline__ void queries_backward(const struct attention_map &map
             for (int h = 0; h < 2; h++)
                 log_sum[h] = room[mine + h * 8], mean[h] = room[FLASH_TILE + mine + h * 8];
         }
-        if (t < tile) keys_load(map, place, (t + 1) * FLASH_TILE, stage0 + (1 - parity) * 2 * TILE);
+        if (t < tile) keys_load<HEAD>(map, place, (t + 1) * FLASH_TILE, stage0 + (1 - parity) * 2 * TILE);
         copy_async_commit();
         wgmma_wait<1>();
         if (t == tile) diagonal_mask<false>(weights, mine);
@@ -336,7 +305,7 @@ __global__ void __launch_bounds__(FLASH_THREADS, 3)
     __shared__ __align__(16) float room[4 * FLASH_TILE];
     struct block_place block = block_place_make(map);
     if (!block.exists) return;
-    backward_place place = place_make(map, arrays, block);
+    struct backward_place place = backward_place_make<HEAD>(map, arrays, block);
     int32_t n_tiles = static_cast<int32_t>(gridDim.y) / 2, tile = block.turn / 2;
     if (block.turn % 2 == 0)
         keys_backward(map, arrays, place, tile, tiles_base(shared), room);
