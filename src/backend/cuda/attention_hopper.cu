@@ -139,12 +139,10 @@ __global__ void __launch_bounds__(FLASH_THREADS, 4)
         softmax_step(scores, map.scale * LOG2_E, highest, total, factor);
         uint32_t weights[4][4];
         weights_pack(scores, weights);
-        if (__any_sync(0xffffffffu, factor[0] != 1.0f || factor[1] != 1.0f)) {
 #pragma unroll
-            for (int j = 0; j < 8; j++) {
-                sum[j][0] *= factor[0], sum[j][1] *= factor[0];
-                sum[j][2] *= factor[1], sum[j][3] *= factor[1];
-            }
+        for (int j = 0; j < 8; j++) {
+            sum[j][0] *= factor[0], sum[j][1] *= factor[0];
+            sum[j][2] *= factor[1], sum[j][3] *= factor[1];
         }
         wgmma_fence();
         weights_by_tile(sum, weights, stage + TILE);
