@@ -4,8 +4,8 @@
 
 #include "lora.cuh"
 
-#define REDUCE_ELEMENTS 32
-#define REDUCE_GROUPS   8
+#define REDUCE_FOURS  32 /* fours of elements a block */
+#define REDUCE_GROUPS 8
 
 struct lora_segments lora_segments_a(const struct lora_group *group) {
     struct lora_segments segments = {};
@@ -62,33 +62,53 @@ void lora_pending_destroy(struct lora_pending *pending) {
     free(pending);
 }
 
-/* Grid: (elements, slots, entries). A block's groups of threads each add a stretch of the partials, then the stretches
- * are added in order. */
-__global__ void __launch_bounds__(REDUCE_ELEMENTS *REDUCE_GROUPS)
-    lora_reduce_kernel(const __grid_constant__ struct reduce_call call) {
-    __shared__ float room[REDUCE_GROUPS][REDUCE_ELEMENTS];
-    const struct reduce_entry &entry = call.entry[blockIdx.z];
-    int32_t group = static_cast<int32_t>(threadIdx.y), n_partials = call.n_partials, total = entry.total;
-    int32_t element = static_cast<int32_t>(blockIdx.x) * REDUCE_ELEMENTS + static_cast<int32_t>(threadIdx.x);
-    int32_t length = (n_partials + REDUCE_GROUPS - 1) / REDUCE_GROUPS;
-    int32_t first = group * length, end = min(first + length, n_partials);
-    const float *source = entry.partial + static_cast<int64_t>(blockIdx.y) * n_partials * total + element;
-    float sum = 0;
-    if (element < total) {
-#pragma unroll 8
-        for (int32_t i = first; i < end; i++)
-            sum += source[static_cast<int64_t>(i) * total];
+__device__ __forceinline__ float4 add4(float4 a, float4 b) {
+    return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
+}
+
+/* The sum of `left` partials from `source` on, `fours` apart. Those beyond the last count as zeros, so that several are
+ * on their way at a time however many are left. */
+__device__ __forceinline__ float4 stretch_sum(const float4 *source, int32_t fours, int32_t left) {
+    float4 sum = make_float4(0, 0, 0, 0);
+#pragma unroll 1
+    for (; left > 0; left -= 4) {
+        float4 part[4];
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+            part[k] = make_float4(0, 0, 0, 0);
+            if (k < left) part[k] = *source;
+            source += fours;
+        }
+#pragma unroll
+        for (int k = 0; k < 4; k++)
+            sum = add4(sum, part[k]);
     }
+    return sum;
+}
+
+/* Grid: (fours of elements, slots, entries). A block's groups of threads each add a stretch of the partials, then the
+ * stretches are added in order. */
+__global__ void __launch_bounds__(REDUCE_FOURS *REDUCE_GROUPS)
+    lora_reduce_kernel(const __grid_constant__ struct reduce_call call) {
+    __shared__ float4 room[REDUCE_GROUPS][REDUCE_FOURS];
+    const struct reduce_entry &entry = call.entry[blockIdx.z];
+    int32_t group = static_cast<int32_t>(threadIdx.y), n_partials = call.n_partials, fours = entry.total / 4;
+    int32_t four = static_cast<int32_t>(blockIdx.x) * REDUCE_FOURS + static_cast<int32_t>(threadIdx.x);
+    int32_t length = (n_partials + REDUCE_GROUPS - 1) / REDUCE_GROUPS;
+    int32_t first = group * length, count = four < fours ? min(length, n_partials - first) : 0;
+    int64_t piece = static_cast<int64_t>(blockIdx.y) * n_partials + first;
+    float4 sum = stretch_sum(reinterpret_cast<const float4 *>(entry.partial) + piece * fours + four, fours, count);
     room[group][threadIdx.x] = sum;
     __syncthreads();
-    if (group != 0 || element >= total) return;
+    if (group != 0 || four >= fours) return;
 #pragma unroll
     for (int g = 1; g < REDUCE_GROUPS; g++)
-        sum += room[g][threadIdx.x];
+        sum = add4(sum, room[g][threadIdx.x]);
     float *target = call.grads + call.adapter[blockIdx.y] * call.stride;
+    int32_t element = four * 4;
 #pragma unroll
     for (int32_t s = 0; s < LVS_MAX_SITES; s++) {
-        if (element >= 0 && element < entry.count[s]) target[entry.to[s] + element] = sum;
+        if (element >= 0 && element < entry.count[s]) *reinterpret_cast<float4 *>(target + entry.to[s] + element) = sum;
         element -= entry.count[s];
     }
 }
@@ -96,10 +116,9 @@ __global__ void __launch_bounds__(REDUCE_ELEMENTS *REDUCE_GROUPS)
 void lora_reduce_flush(struct device *device) {
     struct lora_pending *pending = device->lora_pending;
     if (pending->n == 0) return;
-    dim3 grid(static_cast<unsigned>(ceil_div(pending->most, REDUCE_ELEMENTS)), static_cast<unsigned>(pending->n_slots),
+    dim3 grid(static_cast<unsigned>(ceil_div(pending->most, 4 * REDUCE_FOURS)), static_cast<unsigned>(pending->n_slots),
               static_cast<unsigned>(pending->n));
-    kernel_launch(device, "lora_reduce", lora_reduce_kernel, grid, dim3(REDUCE_ELEMENTS, REDUCE_GROUPS), 0,
-                  pending->call);
+    kernel_launch(device, "lora_reduce", lora_reduce_kernel, grid, dim3(REDUCE_FOURS, REDUCE_GROUPS), 0, pending->call);
     pending->n = pending->most = 0;
 }
 
@@ -133,6 +152,7 @@ float *lora_partial_take(struct device *device, const struct pack_layout *layout
 void lora_reduce(struct device *device, const struct pack_layout *layout, const struct adapters *adapters,
                  const struct lora_segments *segments, const float *partial) {
     struct lora_pending *pending = device->lora_pending;
+    assert(segments->total % 4 == 0 && adapters->stride % 4 == 0);
     if (pending->call.grads != adapters->grads || pending->call.stride != adapters->stride) lora_reduce_flush(device);
     struct reduce_entry *entry = &pending->call.entry[pending->n++];
     *entry = {};
