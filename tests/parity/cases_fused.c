@@ -59,8 +59,8 @@ static void norm_backward_check(struct parity *parity, const struct lora_fixture
     gradients_compare(parity, f, "norm_lora_a_backward A", grads, true);
 }
 
-static void norm_check(struct parity *parity, struct lora_shape shape) {
-    struct lora_fixture f = lora_fixture_make(parity, shape);
+static void norm_fixture_check(struct parity *parity, struct lora_fixture f) {
+    struct lora_shape shape = f.shape;
     int64_t n_rows = f.rows.layout.n_rows;
     float *gain_host = parity_normal(parity, shape.n_in, 1), *gain = parity_floats(parity, gain_host, shape.n_in);
     float *rstd = parity_floats(parity, NULL, n_rows);
@@ -70,6 +70,10 @@ static void norm_check(struct parity *parity, struct lora_shape shape) {
     norm_forward_check(parity, &f, gain, rstd, f.x);
     norm_backward_check(parity, &f, gain, gain_wide, rstd, x);
     parity_reset(parity);
+}
+
+static void norm_check(struct parity *parity, struct lora_shape shape) {
+    norm_fixture_check(parity, lora_fixture_make(parity, shape));
 }
 
 /* ---- q, k and v ---- */
@@ -190,4 +194,9 @@ void case_fused(struct parity *parity) {
     /* rows enough for blocks that take several tiles */
     norm_check(parity, (struct lora_shape){4, 2, 640, 2, 128, {128, 64}, 8, 0, false});
     qkv_check(parity, (struct attention_shape){2, 1, 64}, 4, 1024, 8, false);
+    /* and slots of an odd number of small blocks, so that blocks begin within pairs of tiles, and slots too */
+    norm_fixture_check(
+        parity, lora_fixture_make_small(parity, (struct lora_shape){3, 1, 1000, 2, 384, {128, 64}, 8, 0, false}));
+    norm_fixture_check(parity,
+                       lora_fixture_make_small(parity, (struct lora_shape){4, 1, 650, 1, 256, {64}, 8, 0.25f, false}));
 }

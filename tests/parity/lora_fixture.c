@@ -38,9 +38,8 @@ static float *params_make(struct parity *parity, const struct lora_group *group,
     return params;
 }
 
-struct lora_fixture lora_fixture_make(struct parity *parity, struct lora_shape shape) {
-    struct lora_fixture f = {.shape = shape};
-    f.rows = parity_layout(parity, shape.n_slots, shape.n_sequences, shape.context, N_ADAPTERS);
+static struct lora_fixture fixture_make(struct parity *parity, struct lora_shape shape, struct parity_rows rows) {
+    struct lora_fixture f = {.shape = shape, .rows = rows};
     int64_t stride, n_rows = f.rows.layout.n_rows;
     f.group = group_make(&shape, &stride, &f.ld);
     f.width = (int64_t)shape.n_sites * shape.rank;
@@ -69,6 +68,20 @@ struct lora_fixture lora_fixture_make(struct parity *parity, struct lora_shape s
     f.x = parity_widen(parity, x, n_rows * shape.n_in);
     f.dy = parity_widen(parity, dy, n_rows * f.ld);
     return f;
+}
+
+struct lora_fixture lora_fixture_make(struct parity *parity, struct lora_shape shape) {
+    return fixture_make(parity, shape,
+                        parity_layout(parity, shape.n_slots, shape.n_sequences, shape.context, N_ADAPTERS));
+}
+
+struct lora_fixture lora_fixture_make_small(struct parity *parity, struct lora_shape shape) {
+    struct parity_rows rows = parity_layout(parity, shape.n_slots, shape.n_sequences, shape.context, N_ADAPTERS);
+    int32_t block = LVS_ROW_BLOCK_SMALL, blocks = (shape.n_sequences * shape.context + block - 1) / block;
+    rows.layout.row_block = block;
+    rows.layout.slot_rows = blocks * block;
+    rows.layout.n_rows = shape.n_slots * rows.layout.slot_rows;
+    return fixture_make(parity, shape, rows);
 }
 
 const char *lora_shape_text(const struct lora_fixture *f) {

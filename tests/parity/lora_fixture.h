@@ -30,6 +30,8 @@ struct lora_fixture {
 };
 
 struct lora_fixture lora_fixture_make(struct parity *parity, struct lora_shape shape);
+/* Slots of many small row blocks, which need not come in eights as those of pack_layout_make do. */
+struct lora_fixture lora_fixture_make_small(struct parity *parity, struct lora_shape shape);
 const char *lora_shape_text(const struct lora_fixture *f);
 
 /* xa [n_rows][width] */

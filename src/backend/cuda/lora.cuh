@@ -74,12 +74,21 @@ struct lora_segments lora_segments_b(const struct lora_group *group);
 static inline int32_t lora_partials(const struct pack_layout *layout) {
     return static_cast<int32_t>(ceil_div(layout->slot_rows, LORA_PARTIAL_ROWS));
 }
-/* Memory for the partial sums of every slot: [n_slots][partials][total]. */
+/* Memory for the partial sums of every slot: [n_slots][partials][total], with places nobody writes where sums are
+ * joined. Total, offsets and strides are multiples of 4, as lora_is_fused wants them. */
 float *lora_partial_take(struct device *device, const struct pack_layout *layout, const struct lora_segments *segments,
                          const char *what);
-/* A slot's partials, added in order, become the adapter's gradients: at the next lora_reduce_flush. */
+/* A slot's partials become the adapter's gradients at the next lora_reduce_flush. They are added one by one within
+ * eight equal stretches, then the stretches in order: a function of the slot's own rows, so that a trial gets the bits
+ * that it gets alone, whatever else is in the pack. */
 void lora_reduce(struct device *device, const struct pack_layout *layout, const struct adapters *adapters,
                  const struct lora_segments *segments, const float *partial);
+/* The same in another order: partials 2p and 2p + 1 of a slot are added first, a last one stands for itself, and
+ * stretches are of whole pairs. So a kernel may store only the sum of a pair, in the second's place, without a change
+ * of bits. It did exactly where one of its `blocks` had both pieces (pieces.h; a piece a partial, counted over the
+ * pack); as many blocks as partials: nowhere. */
+void lora_reduce_pairs(struct device *device, const struct pack_layout *layout, const struct adapters *adapters,
+                       const struct lora_segments *segments, const float *partial, int32_t blocks);
 /* Whether the tensor-core kernels take this group: bf16, even offsets and a rank that fills their tiles (what a layout
  * pads to, up to 16). */
 bool lora_is_fused(const struct device *device, const struct adapters *adapters, const struct lora_group *group);

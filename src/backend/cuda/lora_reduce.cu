@@ -1,8 +1,9 @@
-/* Gradients of adapters from partial sums, added in a fixed order that does not know the pack. The sums of many groups
- * wait for one launch: until the optimiser, or whatever else may look at gradients, asks for them. */
+/* Gradients of adapters from partial sums, added in a fixed order that does not know the pack (lora.cuh). The sums of
+ * many groups wait for one launch: until the optimiser, or whatever else may look at gradients, asks for them. */
 #include <cstdlib>
 
 #include "lora.cuh"
+#include "pieces.h"
 
 #define REDUCE_FOURS  32 /* fours of elements a block */
 #define REDUCE_GROUPS 8
@@ -40,6 +41,7 @@ struct reduce_entry {
     const float *partial; /* [n_slots][n_partials][total] */
     int64_t to[LVS_MAX_SITES];
     int32_t count[LVS_MAX_SITES], total;
+    uint32_t blocks; /* of lora_reduce_pairs; 0: partials one by one */
 };
 struct reduce_call {
     struct reduce_entry entry[PENDING_MOST];
@@ -66,22 +68,31 @@ __device__ __forceinline__ float4 add4(float4 a, float4 b) {
     return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w);
 }
 
-/* The sum of `left` partials from `source` on, `fours` apart. Those beyond the last count as zeros, so that several are
- * on their way at a time however many are left. */
-__device__ __forceinline__ float4 stretch_sum(const float4 *source, int32_t fours, int32_t left) {
+/* The sum of `left` partials from `source` on, `fours` apart; PAIRS: of pairs of them, the first one's `piece` counted
+ * over the pack's n. What is not there counts as zeros, so that several are on their way at a time however many are
+ * left. */
+template <bool PAIRS>
+__device__ __forceinline__ float4 stretch_sum(const float4 *source, int32_t fours, int32_t left, uint32_t piece,
+                                              uint32_t n, uint32_t blocks) {
     float4 sum = make_float4(0, 0, 0, 0);
+    uint32_t distance = PAIRS ? piece_distance(piece + 1, n, blocks) : 0; /* of the pair's second piece */
 #pragma unroll 1
     for (; left > 0; left -= 4) {
         float4 part[4];
 #pragma unroll
         for (int k = 0; k < 4; k++) {
+            bool stored = k < left;
+            if (PAIRS && k % 2 == 0) {
+                stored = stored && (k + 1 >= left || distance < blocks); /* else the second holds both */
+                distance = piece_distance_next(piece_distance_next(distance, n, blocks), n, blocks);
+            }
             part[k] = make_float4(0, 0, 0, 0);
-            if (k < left) part[k] = *source;
+            if (stored) part[k] = *source;
             source += fours;
         }
 #pragma unroll
-        for (int k = 0; k < 4; k++)
-            sum = add4(sum, part[k]);
+        for (int k = 0; k < 4; k += 2)
+            sum = PAIRS ? add4(sum, add4(part[k], part[k + 1])) : add4(add4(sum, part[k]), part[k + 1]);
     }
     return sum;
 }
@@ -95,9 +106,13 @@ __global__ void __launch_bounds__(REDUCE_FOURS *REDUCE_GROUPS)
     int32_t group = static_cast<int32_t>(threadIdx.y), n_partials = call.n_partials, fours = entry.total / 4;
     int32_t four = static_cast<int32_t>(blockIdx.x) * REDUCE_FOURS + static_cast<int32_t>(threadIdx.x);
     int32_t length = (n_partials + REDUCE_GROUPS - 1) / REDUCE_GROUPS;
-    int32_t first = group * length, count = four < fours ? min(length, n_partials - first) : 0;
-    int64_t piece = static_cast<int64_t>(blockIdx.y) * n_partials + first;
-    float4 sum = stretch_sum(reinterpret_cast<const float4 *>(entry.partial) + piece * fours + four, fours, count);
+    if (entry.blocks > 0) length = (length + 1) / 2 * 2;
+    int32_t first = group * length, left = four < fours ? min(length, n_partials - first) : 0;
+    uint32_t n = gridDim.y * static_cast<uint32_t>(n_partials);
+    uint32_t piece = blockIdx.y * static_cast<uint32_t>(n_partials) + static_cast<uint32_t>(first);
+    const float4 *source = reinterpret_cast<const float4 *>(entry.partial) + static_cast<int64_t>(piece) * fours + four;
+    float4 sum = entry.blocks > 0 ? stretch_sum<true>(source, fours, left, piece, n, entry.blocks)
+                                  : stretch_sum<false>(source, fours, left, piece, n, 1);
     room[group][threadIdx.x] = sum;
     __syncthreads();
     if (group != 0 || four >= fours) return;
@@ -165,6 +180,16 @@ void lora_reduce(struct device *device, const struct pack_layout *layout, const 
     pending->call.grads = adapters->grads, pending->call.stride = adapters->stride;
     pending->n_slots = layout->n_slots;
     if (entry->total > pending->most) pending->most = entry->total;
+}
+
+void lora_reduce_pairs(struct device *device, const struct pack_layout *layout, const struct adapters *adapters,
+                       const struct lora_segments *segments, const float *partial, int32_t blocks) {
+    struct lora_pending *pending = device->lora_pending;
+    lora_reduce(device, layout, adapters, segments, partial);
+    uint32_t pieces = static_cast<uint32_t>(pending->n_slots * pending->call.n_partials);
+    struct reduce_entry *entry = &pending->call.entry[pending->n - 1];
+    entry->blocks = static_cast<uint32_t>(blocks);
+    assert(entry->blocks > 0 && (entry->blocks == pieces || pieces <= UINT32_MAX / entry->blocks));
 }
 
 bool lora_is_fused(const struct device *device, const struct adapters *adapters, const struct lora_group *group) {

@@ -1,7 +1,7 @@
 /* The A side of LoRA backwards, alone or with the RMSNorm before it, in one pass over the rows, bf16 on tensor cores:
  * the pairs' gradient t·A is added to dy, dy goes through the norm into dx, and partial sums of A's gradient are left
- * for lora_reduce. A block takes pieces of LORA_PARTIAL_ROWS rows in turn, one partial sum each, and keeps A while they
- * are of one slot. Other shapes are composed from the plain kernels.
+ * for lora_reduce_pairs. A block takes pieces of LORA_PARTIAL_ROWS rows in turn, one partial sum each or one for both
+ * pieces of a pair, and keeps A while they are of one slot. Other shapes are composed from the plain kernels.
  *
  * grad A = tᵀ·norm(x) with norm(x) = x·rstd·gain: rstd goes into t and gain into the sum, so that x is an operand as it
  * lies in memory. */
@@ -112,14 +112,49 @@ __device__ __forceinline__ void operand_mask(const struct dropout_mask &mask, in
     }
 }
 
-/* The partial sum of grad A: xᵀ·(rstd·t), times gain where there is one, and times `factor` where something is dropped.
- * Warps take 16 columns in turn; partial [columns][cols]. */
-template <int NT, int RANK, bool DROPS>
-__device__ __forceinline__ void grad_a_store(const struct backward_stage &stage, int32_t ld, int32_t cols,
-                                             const float *gains, const struct dropout_mask &mask, int64_t row,
-                                             float factor, float *partial) {
+/* The partial sum of grad A for 16 columns of x from `first`: xᵀ·(rstd·t), here `main` and `rest` by tiles of columns
+ * of xa, times gain where there is one, and times `factor` where something is dropped. `x` and `gains`: what this
+ * thread reads of the tile and of the norm's gain. */
+template <int NT, int RANK, bool NORM, bool DROPS>
+__device__ __forceinline__ void grad_a_tile(uint32_t x, const float *gains, const struct dropout_mask &mask,
+                                            int64_t row, int32_t first, float factor, const uint32_t main[NT][2],
+                                            const uint32_t rest[NT][2], float out[NT][4]) {
+    float sum[NT][4] = {}, gain[2] = {1, 1};
+    uint32_t a[4];
+    matrix_load_transposed(a, x);
+    uint32_t kept[4] = {a[0], a[1], a[2], a[3]};
+#pragma unroll
+    for (int j = 0; j < NT; j++) {
+        if (DROPS && j * 8 % RANK == 0) operand_mask(mask, row, j * 8 / RANK, first, a, kept);
+        mma_step(sum[j], kept, main[j][0], main[j][1]);
+        mma_step(sum[j], kept, rest[j][0], rest[j][1]);
+    }
+    if (NORM) gain[0] = gains[0], gain[1] = gains[4];
+    if (DROPS) gain[0] *= factor, gain[1] *= factor;
+#pragma unroll
+    for (int j = 0; j < NT; j++) {
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            out[j][i] = __fmul_rn(gain[i / 2], sum[j][i]);
+    }
+}
+
+/* What a thread keeps of the first piece of a pair until the second comes, tile by tile; zeros: nothing. */
+template <int NT, bool JOINS> struct grad_a_kept {
+    static constexpr int TILES = JOINS ? MOST_JOINED / (BACKWARD_WARPS * 16) : 2;
+    float sum[TILES][NT][4];
+};
+
+/* A piece's partial sum of grad A, and what is kept, into `partial` [columns][cols]; `hold` keeps it instead. Warps
+ * take 16 columns in turn. The products are rounded before they are added, so that what is joined here has the bits of
+ * two partials that lora_reduce_pairs adds (but for the sign of zeros, which its sums forget). */
+template <int NT, int RANK, bool NORM, bool DROPS, bool JOINS>
+__device__ __forceinline__ void grad_a(const struct backward_stage &stage, int32_t ld, int32_t cols, const float *gains,
+                                       const struct dropout_mask &mask, int64_t row, float factor, bool hold,
+                                       struct grad_a_kept<NT, JOINS> &kept, float *partial) {
+    constexpr int TILES = grad_a_kept<NT, JOINS>::TILES, STEP = BACKWARD_WARPS * 16;
     int32_t lane = static_cast<int32_t>(threadIdx.x) % 32, g = lane / 4, pair = lane % 4 * 2;
-    uint32_t main[NT][2], rest[NT][2];
+    uint32_t main[NT][2], rest[NT][2], x = shared_address(stage.x + (lane % 8 + lane / 16 * 8) * ld + lane / 8 % 2 * 8);
     const float *scale = stage.rstd + pair;
 #pragma unroll
     for (int j = 0; j < NT; j++) {
@@ -127,31 +162,33 @@ __device__ __forceinline__ void grad_a_store(const struct backward_stage &stage,
         split_bf16(scale[0] * source[0], scale[1] * source[NT * 8], &main[j][0], &rest[j][0]);
         split_bf16(scale[8] * source[8 * NT * 8], scale[9] * source[9 * NT * 8], &main[j][1], &rest[j][1]);
     }
-#pragma unroll 2
-    for (int32_t first = static_cast<int32_t>(threadIdx.x) / 32 * 16; first < cols; first += BACKWARD_WARPS * 16) {
-        float sum[NT][4] = {}, gain[2] = {1, 1};
-        uint32_t a[4];
-        matrix_load_transposed(a, shared_address(stage.x + (lane % 8 + lane / 16 * 8) * ld + first + lane / 8 % 2 * 8));
-        uint32_t kept[4] = {a[0], a[1], a[2], a[3]};
+    gains += gain_place(g, cols);
+#pragma unroll 1
+    for (int32_t base = static_cast<int32_t>(threadIdx.x) / 32 * 16; base < cols; base += TILES * STEP) {
+        float *target = partial + static_cast<int64_t>(pair) * cols + base + g;
 #pragma unroll
-        for (int j = 0; j < NT; j++) {
-            if (DROPS && j * 8 % RANK == 0) operand_mask(mask, row, j * 8 / RANK, first, a, kept);
-            mma_step(sum[j], kept, main[j][0], main[j][1]);
-            mma_step(sum[j], kept, rest[j][0], rest[j][1]);
-        }
-        if (gains != nullptr) {
-            gain[0] = gains[gain_place(first + g, cols)];
-            gain[1] = gains[gain_place(first + g + 8, cols)];
-        }
-        if (DROPS) gain[0] *= factor, gain[1] *= factor;
-        float *target = partial + static_cast<int64_t>(pair) * cols + first + g;
+        for (int k = 0; k < TILES; k++) {
+            int32_t first = base + k * STEP;
+            if (first >= cols) break;
+            float sum[NT][4];
+            grad_a_tile<NT, RANK, NORM, DROPS>(x + static_cast<uint32_t>(first * 2), gains + base / 2 + k * (STEP / 2),
+                                               mask, row, first, factor, main, rest, sum);
 #pragma unroll
-        for (int j = 0; j < NT; j++) {
+            for (int j = 0; j < (JOINS ? NT : 0); j++) {
 #pragma unroll
-            for (int i = 0; i < 4; i++)
-                target[(j * 8 + i % 2) * cols + i / 2 * 8] = gain[i / 2] * sum[j][i];
+                for (int i = 0; i < 4; i++)
+                    sum[j][i] = kept.sum[k][j][i] = __fadd_rn(kept.sum[k][j][i], sum[j][i]);
+            }
+            if (hold) continue;
+#pragma unroll
+            for (int j = 0; j < NT; j++) {
+#pragma unroll
+                for (int i = 0; i < 4; i++)
+                    target[(j * 8 + i % 2) * cols + k * STEP + i / 2 * 8] = sum[j][i];
+            }
         }
     }
+    if (JOINS && !hold) kept = {};
 }
 
 /* Through the norm: dx += rstd·(g·dy − x·rstd²·mean(g·dy·x)), a warp a row; `dx` is what was there. */
@@ -209,14 +246,15 @@ __global__ void __launch_bounds__(BACKWARD_THREADS, 1)
                            struct backward_room room) {
     extern __shared__ __align__(128) unsigned char shared[];
     constexpr int COLUMNS = SITES * RANK;
+    constexpr bool JOINS = joins_fit(COLUMNS);
     int32_t n_pieces = map.n_rows / map.slot_rows * ((map.slot_rows + ROWS - 1) / ROWS), held = -1, ld = room.ld;
-    int64_t block = blockIdx.x, blocks = gridDim.x;
-    int32_t begin = static_cast<int32_t>(block * n_pieces / blocks);
-    int32_t end = static_cast<int32_t>((block + 1) * n_pieces / blocks);
+    int32_t block = static_cast<int32_t>(blockIdx.x), blocks = static_cast<int32_t>(gridDim.x);
+    int32_t begin = piece_of_block(block, n_pieces, blocks), end = piece_of_block(block + 1, n_pieces, blocks);
     float *gain = reinterpret_cast<float *>(shared + room.stages * stage_bytes(ld, COLUMNS));
     bf16 *dx = reinterpret_cast<bf16 *>(gain + (NORM ? arrays.cols : 0)), *a = dx + (room.holds_dx ? ROWS * ld : 0);
     const float *params = nullptr;
     float factor = 1;
+    struct grad_a_kept<COLUMNS / 8, JOINS> kept = {};
     auto stage_of = [&](int32_t index) {
         return stage_at(shared + ((index - begin) & (room.stages - 1)) * stage_bytes(ld, COLUMNS), ld, COLUMNS);
     };
@@ -251,9 +289,10 @@ __global__ void __launch_bounds__(BACKWARD_THREADS, 1)
         __syncthreads();
         tile_add_ta<SITES, RANK, HOLDS_A, DROPS>(stage, ld, arrays.cols, a, rows, params, arrays.mask, piece.row,
                                                  factor);
-        grad_a_store<COLUMNS / 8, RANK, DROPS>(stage, ld, arrays.cols, NORM ? gain : nullptr, arrays.mask, piece.row,
-                                               factor,
-                                               arrays.partial + static_cast<int64_t>(index) * COLUMNS * arrays.cols);
+        bool hold = JOINS && room.joins && index + 1 < end && piece_leads_pair(map, piece);
+        grad_a<COLUMNS / 8, RANK, NORM, DROPS, JOINS>(
+            stage, ld, arrays.cols, gain, arrays.mask, piece.row, factor, hold, kept,
+            arrays.partial + static_cast<int64_t>(index) * COLUMNS * arrays.cols);
         if (room.stages == 2)
             copy_async_wait<1>();
         else
@@ -274,7 +313,7 @@ static struct backward_room room_make(const struct device *device, int32_t cols,
         bool a, dx;
     } ways[] = {{2, true, true}, {1, true, true}, {1, true, false}, {1, false, false}};
     struct backward_room room = {};
-    room.ld = cols + 8;
+    room.ld = cols + 8, room.joins = joins_fit(columns) && cols <= MOST_JOINED;
     for (const auto &way : ways) {
         room.stages = way.stages, room.holds_a = way.a, room.holds_dx = way.dx && norm;
         int32_t rows = (room.holds_dx ? ROWS : 0) + (way.a ? 2 * columns : 0);
@@ -286,16 +325,20 @@ static struct backward_room room_make(const struct device *device, int32_t cols,
     return room;
 }
 
+static int32_t blocks_of(const struct device *device, const struct pack_layout *layout) {
+    int32_t pieces = layout->n_slots * lora_partials(layout);
+    return pieces < device->multiprocessors ? pieces : device->multiprocessors;
+}
+
 template <int SITES, int RANK, bool NORM>
 static void launch(struct device *device, const struct pack_layout *layout, const struct norm_arrays *arrays,
                    const struct a_rows *rows, const struct backward_room *room) {
-    int32_t pieces = layout->n_slots * lora_partials(layout), most = device->multiprocessors;
     bool drops = arrays->mask.bits != nullptr;
     auto kernel = room->holds_a ? (drops ? lora_a_backward_kernel<SITES, RANK, NORM, true, true>
                                          : lora_a_backward_kernel<SITES, RANK, NORM, true, false>)
                                 : (drops ? lora_a_backward_kernel<SITES, RANK, NORM, false, true>
                                          : lora_a_backward_kernel<SITES, RANK, NORM, false, false>);
-    kernel_launch(device, NORM ? "norm_lora_a_backward" : "lora_a_backward", kernel, pieces < most ? pieces : most,
+    kernel_launch(device, NORM ? "norm_lora_a_backward" : "lora_a_backward", kernel, blocks_of(device, layout),
                   BACKWARD_THREADS, room->bytes, row_map_make(layout), *arrays, *rows, *room);
 }
 
@@ -342,7 +385,8 @@ static bool fused_run(struct device *device, const struct pack_layout *layout, c
         launch_by_group<true>(device, layout, &arrays, &rows, &room);
     else
         launch_by_group<false>(device, layout, &arrays, &rows, &room);
-    lora_reduce(device, layout, adapters, &segments, arrays.partial);
+    int32_t blocks = room.joins ? blocks_of(device, layout) : layout->n_slots * lora_partials(layout);
+    lora_reduce_pairs(device, layout, adapters, &segments, arrays.partial, blocks);
     return true;
 }
 

@@ -1,16 +1,24 @@
 /* What a block of the A side of LoRA backwards has in shared memory: pieces of LORA_PARTIAL_ROWS rows, asked for ahead,
  * and A. Nothing here waits; the kernel does. */
 #pragma once
+#include "pieces.h"
 #include "rmsnorm_lora.cuh"
 
 #define BACKWARD_WARPS   16
 #define BACKWARD_THREADS (BACKWARD_WARPS * 32)
 #define ROWS             LORA_PARTIAL_ROWS
+#define MOST_JOINED      1024 /* columns of x up to which the sums of a pair's two pieces are joined */
+
+/* Whether a thread has registers to keep a piece's sums for `columns` of xa. */
+__host__ __device__ constexpr bool joins_fit(int32_t columns) {
+    return columns <= 16;
+}
 
 /* How shared memory is used; `ld` is a tile's row in elements. */
 struct backward_room {
     int32_t ld, stages; /* stages: 1 or 2 tiles of x and dy, so that the next piece is on its way */
     bool holds_a, holds_dx;
+    bool joins; /* sums of pairs of pieces are stored once */
     size_t bytes;
 };
 
@@ -43,6 +51,10 @@ __device__ __forceinline__ struct backward_piece piece_after(const struct row_ma
                                                              const struct backward_piece &piece) {
     if (piece.left > ROWS) return {piece.row + ROWS, piece.slot, piece.left - ROWS};
     return {piece.row + piece.left, piece.slot + 1, map.slot_rows};
+}
+/* Whether the slot has a piece after this one that makes a pair with it: pairs begin at even pieces of a slot. */
+__device__ __forceinline__ bool piece_leads_pair(const struct row_map &map, const struct backward_piece &piece) {
+    return (map.slot_rows - piece.left) / ROWS % 2 == 0 && piece.left > ROWS;
 }
 
 /* A piece's rows of `source` [n_rows][cols] on their way, a warp a row; rows beyond the slot become zeros. */
