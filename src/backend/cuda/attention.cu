@@ -1,5 +1,5 @@
 /* Attention's entry: the tensor-core kernels for bf16 and head sizes 64 and 128, the plain ones otherwise; keys and
- * values into the cache; and the row sums that the backward kernels share. */
+ * values into the cache; and the row sums that the backward kernels need. */
 #include <cmath>
 
 #include "attention.cuh"
@@ -52,28 +52,9 @@ __global__ void delta_kernel(struct attention_map map, const T *out, const T *do
     if (threadIdx.x % 32 == 0) delta[pair] = sum;
 }
 
-/* Eight columns a thread, LANES threads a head. */
-template <int LANES>
-__global__ void delta_vector_kernel(int64_t pairs, const bf16 *out, const bf16 *dout, float *delta) {
-    int64_t at = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x, pair = at / LANES;
-    float sum = 0;
-    if (pair < pairs) {
-        float a[8], b[8];
-        load8(out + at * 8, a);
-        load8(dout + at * 8, b);
-#pragma unroll
-        for (int i = 0; i < 8; i++)
-            sum += a[i] * b[i];
-    }
-#pragma unroll
-    for (int offset = LANES / 2; offset > 0; offset /= 2)
-        sum += __shfl_xor_sync(0xffffffffu, sum, offset);
-    if (pair < pairs && at % LANES == 0) delta[pair] = sum;
-}
-
 template <typename T>
-static void delta_plain(struct device *device, const struct attention_map *map, const void *out, const void *dout,
-                        float *delta) {
+static void delta_run(struct device *device, const struct attention_map *map, const void *out, const void *dout,
+                      float *delta) {
     int64_t warps = static_cast<int64_t>(map->n_rows) * map->n_heads;
     kernel_launch(device, "attention_delta", delta_kernel<T>, static_cast<unsigned>(ceil_div(warps, 4)), 128, 0, *map,
                   static_cast<const T *>(out), static_cast<const T *>(dout), delta);
@@ -81,15 +62,39 @@ static void delta_plain(struct device *device, const struct attention_map *map, 
 
 void attention_delta(struct device *device, const struct attention_map *map, const void *out, const void *dout,
                      float *delta) {
-    int64_t pairs = static_cast<int64_t>(map->n_rows) * map->n_heads;
-    unsigned blocks = static_cast<unsigned>(ceil_div(pairs * (map->head_size / 8), 256));
-    const bf16 *o = static_cast<const bf16 *>(out), *grad = static_cast<const bf16 *>(dout);
-    if (!is_flash(device, map))
-        LVS_BY_PRECISION(device, delta_plain, map, out, dout, delta);
-    else if (map->head_size == 64)
-        kernel_launch(device, "attention_delta", delta_vector_kernel<8>, blocks, 256, 0, pairs, o, grad, delta);
-    else
-        kernel_launch(device, "attention_delta", delta_vector_kernel<16>, blocks, 256, 0, pairs, o, grad, delta);
+    LVS_BY_PRECISION(device, delta_run, map, out, dout, delta);
+}
+
+/* Eight columns a thread, LANES threads a head. */
+template <int LANES>
+__global__ void query_sums_kernel(struct attention_map map, const bf16 *out, const bf16 *dout, const float *lse,
+                                  float *sums) {
+    int64_t at = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x, pair = at / LANES;
+    int64_t pairs = static_cast<int64_t>(map.n_rows) * map.n_heads;
+    float delta = 0;
+    if (pair < pairs) {
+        float a[8], b[8];
+        load8(out + at * 8, a);
+        load8(dout + at * 8, b);
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            delta += a[i] * b[i];
+    }
+#pragma unroll
+    for (int offset = LANES / 2; offset > 0; offset /= 2)
+        delta += __shfl_xor_sync(0xffffffffu, delta, offset);
+    if (pair >= pairs || at % LANES != 0) return;
+    float *target = sums + pair % map.n_heads * map.n_rows + pair / map.n_heads;
+    target[0] = lse[pair] * LOG2_E;
+    target[pairs] = delta;
+}
+
+void attention_query_sums(struct device *device, const struct attention_map *map, const void *out, const void *dout,
+                          const float *lse, float *sums) {
+    int64_t pieces = static_cast<int64_t>(map->n_rows) * map->n_heads * (map->head_size / 8);
+    kernel_launch(device, "attention_delta", map->head_size == 64 ? query_sums_kernel<8> : query_sums_kernel<16>,
+                  static_cast<unsigned>(ceil_div(pieces, 256)), 256, 0, *map, static_cast<const bf16 *>(out),
+                  static_cast<const bf16 *>(dout), lse, sums);
 }
 
 /* One block a row. */

@@ -31,13 +31,17 @@ struct block_place {
     int32_t head, sequence, turn;
     bool exists; /* the last group may be smaller */
 };
-__device__ __forceinline__ struct block_place block_place_make(const struct attention_map &map) {
-    int32_t at_once = static_cast<int32_t>(gridDim.x) / map.n_heads, x = static_cast<int32_t>(blockIdx.x);
+__device__ __forceinline__ struct block_place block_place_at(const struct attention_map &map, int32_t width, int32_t x,
+                                                             int32_t turn, int32_t of_group) {
     struct block_place place;
-    place.head = x % map.n_heads, place.turn = static_cast<int32_t>(blockIdx.y);
-    place.sequence = static_cast<int32_t>(blockIdx.z) * at_once + x / map.n_heads;
+    place.head = x % map.n_heads, place.turn = turn;
+    place.sequence = of_group * (width / map.n_heads) + x / map.n_heads;
     place.exists = place.sequence < map.n_slots * map.n_sequences;
     return place;
+}
+__device__ __forceinline__ struct block_place block_place_make(const struct attention_map &map) {
+    return block_place_at(map, static_cast<int32_t>(gridDim.x), static_cast<int32_t>(blockIdx.x),
+                          static_cast<int32_t>(blockIdx.y), static_cast<int32_t>(blockIdx.z));
 }
 /* columns: bf16 that a row has in all arrays that are read. */
 static inline dim3 block_grid(const struct device *device, const struct attention_map *map, int32_t columns,
@@ -114,9 +118,10 @@ __device__ __forceinline__ void fold_sum(const struct pending_fold &fold, int64_
 /* What backward reads and writes, on warpgroup products or not. */
 struct backward_arrays {
     const bf16 *qkv, *dout;
-    const float *lse, *delta; /* [n_rows][n_heads] */
-    bf16 *dqkv;               /* dQ is written here */
-    bf16 *dk, *dv;            /* [n_rows][n_heads][head_size], before folding */
+    const float *sums; /* of attention_query_sums */
+    bf16 *dqkv;        /* dQ is written here */
+    bf16 *dk, *dv;     /* [n_rows][n_heads][head_size], before folding; NULL: blocks of keys fold */
+    float4 *kept;      /* where they keep what has no room in shared memory: [blocks of keys][KEPT_APART][threads] */
 };
 
 /* What both roles of the backward kernels know of their (head, sequence). */
@@ -157,16 +162,17 @@ __device__ __forceinline__ void keys_load(const struct attention_map &map, const
 }
 
 /* Of 64 queries from `first`: lse to the first 64 threads, delta to the others; beyond the sequence the weights vanish.
- * Asked for early and stored late, lse in units of log2. */
+ * Asked for early and stored late. */
 __device__ __forceinline__ float query_sum(const struct attention_map &map, const struct backward_arrays &arrays,
                                            int64_t row, int32_t head, int32_t first) {
     int i = static_cast<int>(threadIdx.x) % FLASH_TILE;
-    bool exists = first + i < map.context, is_lse = threadIdx.x < FLASH_TILE;
-    const float *source = is_lse ? arrays.lse : arrays.delta;
-    return exists ? source[(row + first + i) * map.n_heads + head] : is_lse ? INFINITY : 0.0f;
+    bool is_lse = threadIdx.x < FLASH_TILE;
+    const float *source =
+        arrays.sums + static_cast<int64_t>(is_lse ? head : map.n_heads + head) * map.n_rows + row + first + i;
+    return first + i < map.context ? *source : is_lse ? INFINITY : 0.0f;
 }
 __device__ __forceinline__ void query_sum_store(float sum, float *room) {
-    room[threadIdx.x] = threadIdx.x < FLASH_TILE ? sum * LOG2_E : sum;
+    room[threadIdx.x] = sum;
 }
 
 /* ---- entry points ---- */
@@ -182,10 +188,17 @@ void attention_forward_hopper(struct device *device, const struct attention_map 
                               float *lse);
 void attention_backward_hopper(struct device *device, const struct attention_map *map,
                                const struct backward_arrays *arrays);
+/* Bytes of `kept` that blocks need to take all query heads of their keys one after the other and to fold what those
+ * give, in the same order and with the same bits as fold_sum; 0: a block takes one head, since there are too few
+ * sequences for blocks that long. */
+size_t attention_kept_bytes(const struct device *device, const struct attention_map *map);
 void attention_forward_generic(struct device *device, const struct attention_map *map, const void *qkv, void *out,
                                float *lse);
 void attention_backward_generic(struct device *device, const struct attention_map *map, const void *qkv,
                                 const void *out, const float *lse, const void *dout, void *dqkv);
-/* delta [n_rows][n_heads] = Σ out·dout over a head: what softmax's gradient subtracts. */
+/* What the flash kernels backwards subtract, [2][n_heads][n_rows]: lse in units of log2, and Σ out·dout over a head. */
+void attention_query_sums(struct device *device, const struct attention_map *map, const void *out, const void *dout,
+                          const float *lse, float *sums);
+/* The second of them alone for the plain kernels: delta [n_rows][n_heads]. */
 void attention_delta(struct device *device, const struct attention_map *map, const void *out, const void *dout,
                      float *delta);

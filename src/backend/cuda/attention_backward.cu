@@ -240,24 +240,28 @@ static void launch(struct device *device, const struct attention_map *map, const
 void attention_backward_flash(struct device *device, const struct attention_map *map, const void *qkv, const void *out,
                               const float *lse, const void *dout, void *dqkv) {
     size_t pairs = static_cast<size_t>(map->n_rows) * static_cast<size_t>(map->n_heads);
-    size_t part = pairs * static_cast<size_t>(map->head_size);
+    size_t part = pairs * static_cast<size_t>(map->head_size), kept = attention_kept_bytes(device, map);
+    size_t bytes = kept > 0 ? kept : 2 * part * sizeof(bf16);
     char *memory = static_cast<char *>(
-        scratch_take(device, SCRATCH_ATTENTION, 2 * part * sizeof(bf16) + pairs * sizeof(float), "attention_backward"));
+        scratch_take(device, SCRATCH_ATTENTION, bytes + 2 * pairs * sizeof(float), "attention_backward"));
     if (memory == nullptr) return;
+    float *sums = reinterpret_cast<float *>(memory + bytes);
     struct backward_arrays arrays = {};
     arrays.qkv = static_cast<const bf16 *>(qkv), arrays.dout = static_cast<const bf16 *>(dout);
-    arrays.dqkv = static_cast<bf16 *>(dqkv);
-    arrays.dk = reinterpret_cast<bf16 *>(memory), arrays.dv = arrays.dk + part;
-    float *delta = reinterpret_cast<float *>(arrays.dv + part);
-    arrays.lse = lse, arrays.delta = delta;
-    attention_delta(device, map, out, dout, delta);
+    arrays.dqkv = static_cast<bf16 *>(dqkv), arrays.sums = sums;
+    if (kept > 0)
+        arrays.kept = reinterpret_cast<float4 *>(memory);
+    else
+        arrays.dk = reinterpret_cast<bf16 *>(memory), arrays.dv = arrays.dk + part;
+    attention_query_sums(device, map, out, dout, lse, sums);
     if (attention_is_hopper(device, map))
         attention_backward_hopper(device, map, &arrays);
     else if (map->head_size == 64)
         launch<64>(device, map, &arrays);
     else
         launch<128>(device, map, &arrays);
-    device->fold = {arrays.dk, arrays.dv, arrays.dqkv, map->n_rows, map->n_heads, map->n_kv_heads, map->head_size};
+    if (kept == 0)
+        device->fold = {arrays.dk, arrays.dv, arrays.dqkv, map->n_rows, map->n_heads, map->n_kv_heads, map->head_size};
     if (map->n_sequences * map->context == map->slot_rows) return;
     device_select(device);
     kernel_launch(device, "attention_outside", outside_zero_kernel, map->n_rows, 64, 0, *map, arrays.dqkv);

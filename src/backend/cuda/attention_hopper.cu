@@ -172,23 +172,56 @@ void attention_forward_hopper(struct device *device, const struct attention_map 
 
 /* ---- backward ---- */
 
-/* Keys stay, queries stream; scores are transposed: keys down, queries along. */
+/* A block of keys that takes several query heads keeps the sums of dK and dV over them by thread, four numbers a piece:
+ * the first pieces in shared memory, what is left there by three blocks a multiprocessor, the others in arrays.kept. */
+#define KEPT_SHARED 12
+#define KEPT_APART  4
+static_assert(KEPT_SHARED + KEPT_APART == 2 * 64 / 8, "a piece for eight columns of dK and of dV");
+
+struct kept_sums {
+    float4 *shared, *apart; /* the thread's first of each, FLASH_THREADS apart */
+};
+__device__ __forceinline__ float4 *kept_place(const struct kept_sums &kept, int piece) {
+    return piece < KEPT_SHARED ? kept.shared + piece * FLASH_THREADS
+                               : kept.apart + (piece - KEPT_SHARED) * FLASH_THREADS;
+}
+/* One query head's part, rounded as it would be stored, onto what is kept from piece `from` on; the last head's stays
+ * in `part`, which is zero after the others. */
+__device__ __forceinline__ void kept_add(const struct kept_sums &kept, int from, float factor, bool first, bool last,
+                                         float part[8][4]) {
+#pragma unroll
+    for (int j = 0; j < 8; j++) {
+        float4 *place = kept_place(kept, from + j), sum = make_float4(0, 0, 0, 0);
+        float2 top = unpack_bf16(pack_bf16(part[j][0] * factor, part[j][1] * factor));
+        float2 bottom = unpack_bf16(pack_bf16(part[j][2] * factor, part[j][3] * factor));
+        if (!first) sum = *place;
+        sum = make_float4(sum.x + top.x, sum.y + top.y, sum.z + bottom.x, sum.w + bottom.y);
+        if (!last) *place = sum;
+        part[j][0] = last ? sum.x : 0, part[j][1] = last ? sum.y : 0;
+        part[j][2] = last ? sum.z : 0, part[j][3] = last ? sum.w : 0;
+    }
+}
+
+/* Keys stay, queries stream; scores are transposed: keys down, queries along. FOLDS: of all heads that share the keys,
+ * one after the other, and what they give is folded; else of one. */
+template <bool FOLDS>
 __device__ __forceinline__ void keys_backward(const struct attention_map &map, const struct backward_arrays &arrays,
-                                              const struct backward_place &place, int32_t tile, uint32_t base,
-                                              float *room) {
+                                              struct backward_place place, int32_t tile, uint32_t base, float *room,
+                                              const struct kept_sums &kept) {
     int32_t first = tile * FLASH_TILE, lane = static_cast<int32_t>(threadIdx.x) % 32;
     int32_t mine = static_cast<int32_t>(threadIdx.x) / 32 * 16 + lane / 4;
-    int32_t n_tiles = (map.context + FLASH_TILE - 1) / FLASH_TILE;
-    uint32_t stage0 = base + 2 * TILE;
+    int32_t n_tiles = (map.context + FLASH_TILE - 1) / FLASH_TILE, heads = FOLDS ? map.group : 1;
+    uint32_t stage0 = base + 2 * TILE, parity = 0;
     float sums_next = query_sum(map, arrays, place.row, place.head, first);
     keys_load<HEAD>(map, place, first, base);
     queries_load<HEAD>(map, place, first, stage0);
     copy_async_commit();
     query_sum_store(sums_next, room);
     float dk[8][4] = {}, dv[8][4] = {};
-    for (int32_t t = tile; t < n_tiles; t++) {
-        uint32_t parity = static_cast<uint32_t>(t - tile) % 2, stage = stage0 + parity * 2 * TILE;
+    for (int32_t head = 0, t = tile; head < heads;) {
+        uint32_t stage = stage0 + parity * 2 * TILE;
         const float *sums = room + parity * 2 * FLASH_TILE + lane % 4 * 2;
+        bool ends = t + 1 == n_tiles, diagonal = t == tile;
         copy_async_wait<0>();
         wgmma_publish();
         __syncthreads();
@@ -198,13 +231,15 @@ __device__ __forceinline__ void keys_backward(const struct attention_map &map, c
         wgmma_commit();
         rows_by_rows(grads, base + TILE, stage + TILE);
         wgmma_commit();
-        if (t + 1 < n_tiles) {
-            sums_next = query_sum(map, arrays, place.row, place.head, (t + 1) * FLASH_TILE);
-            queries_load<HEAD>(map, place, (t + 1) * FLASH_TILE, stage0 + (1 - parity) * 2 * TILE);
+        t = ends ? tile : t + 1;
+        if (FOLDS && ends) place.head++, place.queries += HEAD, place.grads += HEAD;
+        if (!ends || (FOLDS && head + 1 < heads)) {
+            sums_next = query_sum(map, arrays, place.row, place.head, t * FLASH_TILE);
+            queries_load<HEAD>(map, place, t * FLASH_TILE, stage0 + (1 - parity) * 2 * TILE);
         }
         copy_async_commit();
         wgmma_wait<1>();
-        if (t == tile) diagonal_mask<true>(weights, mine);
+        if (diagonal) diagonal_mask<true>(weights, mine);
 #pragma unroll
         for (int j = 0; j < 8; j++) {
             float2 log_sum = *reinterpret_cast<const float2 *>(sums + j * 8);
@@ -227,14 +262,27 @@ __device__ __forceinline__ void keys_backward(const struct attention_map &map, c
         weights_by_tile(dv, operand, stage + TILE);
         weights_by_tile(dk, changes, stage);
         wgmma_commit();
-        query_sum_store(sums_next, room + (1 - parity) * 2 * FLASH_TILE);
+        parity = 1 - parity;
+        query_sum_store(sums_next, room + parity * 2 * FLASH_TILE);
         wgmma_wait<0>();
+        if (FOLDS && ends) {
+            kept_add(kept, 0, map.scale, head == 0, head + 1 == heads, dk);
+            kept_add(kept, 8, 1.0f, head == 0, head + 1 == heads, dv);
+        }
+        head += ends ? 1 : 0;
     }
-    int64_t target = (place.row + first) * place.grad_ld + place.head * HEAD;
     const float scale[2] = {map.scale, map.scale}, one[2] = {1, 1};
     __syncthreads();
-    sum_store(dk, scale, base, arrays.dk + target, place.grad_ld, map.context - first);
-    sum_store(dv, one, base + TILE, arrays.dv + target, place.grad_ld, map.context - first);
+    if constexpr (FOLDS) {
+        bf16 *target =
+            arrays.dqkv + (place.row + first) * map.width + (map.n_heads + place.head / map.group - 1) * HEAD;
+        sum_store(dk, one, base, target, map.width, map.context - first);
+        sum_store(dv, one, base + TILE, target + map.n_kv_heads * HEAD, map.width, map.context - first);
+    } else {
+        int64_t target = (place.row + first) * place.grad_ld + place.head * HEAD;
+        sum_store(dk, scale, base, arrays.dk + target, place.grad_ld, map.context - first);
+        sum_store(dv, one, base + TILE, arrays.dv + target, place.grad_ld, map.context - first);
+    }
 }
 
 /* Queries stay, keys stream. */
@@ -306,14 +354,63 @@ __global__ void __launch_bounds__(FLASH_THREADS, 3)
     struct backward_place place = backward_place_make<HEAD>(map, arrays, block);
     int32_t n_tiles = static_cast<int32_t>(gridDim.y) / 2, tile = block.turn / 2;
     if (block.turn % 2 == 0)
-        keys_backward(map, arrays, place, tile, tiles_base(shared), room);
+        keys_backward<false>(map, arrays, place, tile, tiles_base(shared), room, {});
     else
         queries_backward(map, arrays, place, n_tiles - 1 - tile, tiles_base(shared), room);
 }
 
+/* The blocks of the kernel whose keys are shared: first those of keys, a sequence after the other, then those of
+ * queries, which are short and fill what is left, by groups of sequences as block_grid has them. */
+struct shared_order {
+    int32_t n_tiles, n_keys, width; /* width: block_grid's first */
+};
+
+__global__ void __launch_bounds__(FLASH_THREADS, 3)
+    hopper_backward_shared_kernel(struct attention_map map, struct backward_arrays arrays, struct shared_order order) {
+    extern __shared__ unsigned char shared[];
+    __shared__ __align__(16) float room[4 * FLASH_TILE];
+    uint32_t base = tiles_base(shared);
+    int32_t index = static_cast<int32_t>(blockIdx.x), n_tiles = order.n_tiles;
+    if (index < order.n_keys) {
+        int32_t pair = index / n_tiles;
+        struct block_place block = {pair % map.n_kv_heads * map.group, pair / map.n_kv_heads, 0, true};
+        float4 *kept = reinterpret_cast<float4 *>(shared + (base - shared_address(shared)) + 6 * TILE);
+        keys_backward<true>(map, arrays, backward_place_make<HEAD>(map, arrays, block), index % n_tiles, base, room,
+                            {kept + threadIdx.x, arrays.kept + index * KEPT_APART * FLASH_THREADS + threadIdx.x});
+        return;
+    }
+    index -= order.n_keys;
+    int32_t row = index / order.width;
+    struct block_place block = block_place_at(map, order.width, index % order.width, row % n_tiles, row / n_tiles);
+    if (!block.exists) return;
+    queries_backward(map, arrays, backward_place_make<HEAD>(map, arrays, block), n_tiles - 1 - block.turn, base, room);
+}
+
+static int64_t key_blocks(const struct attention_map *map) {
+    return static_cast<int64_t>(map->n_slots) * map->n_sequences * map->n_kv_heads * ceil_div(map->context, FLASH_TILE);
+}
+
+size_t attention_kept_bytes(const struct device *device, const struct attention_map *map) {
+    if (!attention_is_hopper(device, map)) return 0;
+    int64_t tiles = ceil_div(map->context, FLASH_TILE), blocks = key_blocks(map);
+    /* The steps of all blocks of both roles fill every place for at least as long as the longest block runs. */
+    bool many = blocks * (tiles + 1) >= tiles * 3 * device->multiprocessors;
+    return many ? static_cast<size_t>(blocks) * KEPT_APART * FLASH_THREADS * sizeof(float4) : 0;
+}
+
 void attention_backward_hopper(struct device *device, const struct attention_map *map,
                                const struct backward_arrays *arrays) {
-    dim3 grid = block_grid(device, map, map->width + map->n_heads * HEAD, 2 * ceil_div(map->context, FLASH_TILE));
-    kernel_launch(device, "attention_backward", hopper_backward_kernel, grid, FLASH_THREADS, 6 * TILE + 1024, *map,
-                  *arrays);
+    int32_t columns = map->width + map->n_heads * HEAD,
+            n_tiles = static_cast<int32_t>(ceil_div(map->context, FLASH_TILE));
+    size_t bytes = 6 * TILE + 1024;
+    if (arrays->kept == nullptr) {
+        kernel_launch(device, "attention_backward", hopper_backward_kernel,
+                      block_grid(device, map, columns, 2 * n_tiles), FLASH_THREADS, bytes, *map, *arrays);
+        return;
+    }
+    dim3 queries = block_grid(device, map, columns, n_tiles);
+    struct shared_order order = {n_tiles, static_cast<int32_t>(key_blocks(map)), static_cast<int32_t>(queries.x)};
+    unsigned blocks = static_cast<unsigned>(order.n_keys) + queries.x * queries.y * queries.z;
+    kernel_launch(device, "attention_backward", hopper_backward_shared_kernel, blocks, FLASH_THREADS,
+                  bytes + KEPT_SHARED * FLASH_THREADS * sizeof(float4), *map, *arrays, order);
 }
