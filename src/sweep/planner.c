@@ -52,17 +52,48 @@ static enum lvs_status identity_make(const struct sweep_planner *planner, const 
     return LVS_OK;
 }
 
-/* `fill`: as many steps as what is left for the stage buys after its own evaluation. */
+/* Whether the bare model is measured with this context and these decimals already. */
+static bool is_measured(const struct sweep_planner *planner, const struct settings *settings) {
+    for (int32_t i = 0; i < planner->n_measured; i++)
+        if (planner->measured[i].context == settings->context && planner->measured[i].decimals == settings->decimals)
+            return true;
+    return planner->n_measured == PLANNER_MAX_BASELINES;
+}
+
+/* What a trial is charged for the bare model beside its own evaluation: 0 but for the first of its kind. */
+static enum lvs_status baseline_price(const struct sweep_planner *planner, const struct settings *settings,
+                                      int64_t *out, struct lvs_error *err) {
+    struct settings bare = *settings;
+    bool wanted = settings->baselines >> BASELINE_UNTRAINED & 1;
+    *out = 0;
+    if (!wanted || is_measured(planner, settings)) return LVS_OK;
+    narrow_second_pass(&bare);
+    return evaluation_price(planner->config, planner->facts, &bare, false, out, err);
+}
+
+/* Every `every`-th step is followed by an evaluation of its own. */
+static __int128 steps_bought(__int128 room, const struct trial_price *price, int32_t every) {
+    if (every <= 0) return room / price->step;
+    __int128 round = (__int128)price->step * every + price->periodic, rest = room % round / price->step;
+    return room / round * every + (rest < every ? rest : every - 1);
+}
+
+/* `fill`: as many steps as what is left for the stage buys, with all evaluations that are charged with them. */
 static enum lvs_status resolve_fill(const struct sweep_planner *planner, int32_t stage, __int128 budget_left,
                                     struct settings *settings, struct lvs_error *err) {
     if (settings->steps.unit != AMOUNT_FILL) return LVS_OK;
     struct trial_price price;
+    int64_t baseline;
     settings->steps = (struct amount){.unit = AMOUNT_COUNT, .value = 1};
     LVS_TRY(trial_price_make(planner->config, planner->facts, settings, &price, err));
+    LVS_TRY(baseline_price(planner, settings, &baseline, err));
     double share = planner->config->stages[stage].share;
     __int128 room = share > 0 ? (__int128)(planner->config->flops_cap * share / 100) : budget_left;
     if (room > budget_left) room = budget_left;
-    __int128 steps = (room - (price.counted - price.training)) / price.step;
+    bool counts = planner->config->count == COUNT_TRAINING_EVALUATION;
+    int32_t every = counts ? settings->every : 0;
+    if (counts) room -= (__int128)price.evaluation - (every == 1 ? price.periodic : 0) + baseline;
+    __int128 steps = steps_bought(room, &price, every);
     if (steps < 1)
         return lvs_fail(err, LVS_BUDGET, "[stage.%s] steps = fill: what is left of the budget does not buy one step",
                         planner->config->stages[stage].name);
@@ -135,27 +166,16 @@ static enum lvs_status point_make(const struct sweep_planner *planner, int32_t s
     return point_of_room(planner, stage, best, room->left, settings, out, err);
 }
 
-static bool first_of_kind(struct sweep_planner *planner, const struct settings *settings) {
-    for (int32_t i = 0; i < planner->n_measured; i++)
-        if (planner->measured[i].context == settings->context && planner->measured[i].decimals == settings->decimals)
-            return false;
-    if (planner->n_measured == PLANNER_MAX_BASELINES) return false;
-    planner->measured[planner->n_measured].context = settings->context;
-    planner->measured[planner->n_measured++].decimals = settings->decimals;
-    return true;
-}
-
 /* The first trial of every (context, decimals) in the sweep also measures the untrained model, and pays for it. */
 static enum lvs_status add_baselines(struct sweep_planner *planner, struct stage_points *points,
                                      struct lvs_error *err) {
     for (int32_t i = 0; i < points->n; i++) {
         struct trial *trial = &points->trials[i];
-        bool wanted = trial->settings.baselines >> BASELINE_UNTRAINED & 1;
-        if (!wanted || !first_of_kind(planner, &trial->settings)) continue;
-        struct settings settings = trial->settings;
         int64_t price;
-        narrow_second_pass(&settings);
-        LVS_TRY(evaluation_price(planner->config, planner->facts, &settings, false, &price, err));
+        if (!(trial->settings.baselines >> BASELINE_UNTRAINED & 1) || is_measured(planner, &trial->settings)) continue;
+        LVS_TRY(baseline_price(planner, &trial->settings, &price, err));
+        planner->measured[planner->n_measured].context = trial->settings.context;
+        planner->measured[planner->n_measured++].decimals = trial->settings.decimals;
         trial->baseline = 1;
         trial->price.baseline = price;
         trial->price.evaluation += price;

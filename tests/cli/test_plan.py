@@ -94,6 +94,15 @@ try:
     assert [row["verdict"] for row in document["trials"]].count("run") < 30, "without halving the grid alone passes 1e17"
     document, _ = plan("grid-and-final.ini")
     assert [row["verdict"] for row in document["trials"]] == ["run"] * 9 + ["kept"] + ["run"] * 3
+    # A filled stage pays for what is evaluated with its steps: on the way, and the bare model at a context of its own.
+    counted = [word for item in ("budget.count=training+evaluation", "budget.over=skip", "evaluate.forecast_on=validation")
+               for word in ("--set", item)]
+    for own in (["stage.final.every=50"], ["stage.final.every=1"], ["stage.final.context=640"],
+                ["stage.final.context=640", "stage.final.share=30", "stage.final.every=7"]):
+        document, _ = plan("grid-and-final.ini", *counted, *(word for item in own for word in ("--set", item)))
+        final, cap = document["trials"][-1], 0.3e17 if len(own) == 3 else 1e17
+        spent = final["flops_counted"] if len(own) == 3 else final["flops_total"]
+        assert final["verdict"] == "run" and 0.99 * cap < spent <= cap, (own, final)
     tiny = ["--set", f"model.path={harness.SOURCE}/sweeps/quickstart/model"]
     for ini, trials in [("smoke.ini", 2), ("debug.ini", 1), ("quickstart.ini", None)]:
         document, text = plan(ini, *tiny)
