@@ -71,13 +71,14 @@ static enum lvs_status note_cut(struct driver *driver, const struct coordinator_
     char reason[128];
     const struct trial *trial = coordinator_trial(driver->coordinator, action->trial);
     const struct record *record = coordinator_record(driver->coordinator, action->trial);
+    double share = driver->config->stages[action->stage].share;
     if (action->cause == CUT_BY_TREND)
         lvs_copy(reason, sizeof reason, record->error);
     else if (action->cause == CUT_BY_TRIALS)
         snprintf(reason, sizeof reason, "[budget] trials = %.0f leaves no further one", driver->config->trials_cap);
     else
-        snprintf(reason, sizeof reason, "%.4g FLOPs do not fit what was left of the budget",
-                 (double)trial->price.counted);
+        snprintf(reason, sizeof reason, "%.4g FLOPs do not fit what was left of the budget%s",
+                 (double)trial->price.counted, share > 0 ? " or of the stage's share" : "");
     struct journal_event event = journal_event_make(JOURNAL_CUT);
     event.index = action->trial;
     event.text = reason;

@@ -77,5 +77,11 @@ before = (where / "fill" / "journal.jsonl").read_bytes()
 harness.run(0, ini, "--output", where / "fill")
 assert (where / "fill" / "journal.jsonl").read_bytes() == before, "a finished sweep was changed"
 harness.run(0, "check", where / "fill")
+
+# What a stage's share cuts is not said to have passed the whole budget.
+ini.write_text(ini.read_text().replace("[stage.final]", "share = 1\n[stage.final]").replace("2e13", "1e18"))
+harness.run(0, ini, "--output", where / "share", "--set", "budget.over=skip", "--set", "stage.search.steps=2000, 90000000")
+reasons = {row["status"]: row["cut_reason"] for row in harness.table(where / "share")}
+assert "or of the stage's share" in reasons["cut"], reasons
 harness.clean(where)
 print(f"{steps} steps that no checkpoint had are in the ledger")
