@@ -1,5 +1,6 @@
 """Forecasts during training: both errors of the last ones are computed again from the forecasts that the finished trial
-left, whole and with values missing; after a death in the middle the curves are those of an undisturbed run, to the bit."""
+left, whole and with values missing, of all series and of some; after a death in the middle the curves are those of an
+undisturbed run, to the bit."""
 import json
 import math
 import struct
@@ -67,6 +68,12 @@ try:
     short = ["evaluate.every_horizon=3"]
     whole = sweep("whole", *short)[0]
     assert check_last(whole, 3) == 0
+
+    # Some of the series, the same ones that the trial's own forecasts are asked for.
+    for some in ("2", "random:2"):
+        folder, row, _ = sweep(f"some-{some}", *short, f"evaluate.every_series={some}", f"evaluate.series={some}")
+        assert check_last(folder, 3) == 0 and row["val_n_series"] == "2", row
+        assert arrays(folder / "curves.bin")[ERRORS[0]] != arrays(whole / "curves.bin")[ERRORS[0]], "all series were used"
 
     # Samples with holes: what could be read counts; or a forecast that is not whole is in neither error.
     holes = ["evaluate.every_horizon=5", "evaluate.decoding=sample", "evaluate.temperature=2.3"]
