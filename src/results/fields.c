@@ -148,6 +148,7 @@ static const struct field fields[] = {
     {"train_loss_last", "training loss at the last step", "nat token-1", F64(record.train_loss)},
     {"train_loss", "training loss before the update", "nat token-1", .type = FIELD_F32, .axes = AXES_TRIAL_STEP},
     {"gradient_norm", "norm of the gradient before clipping", "1", .type = FIELD_F32, .axes = AXES_TRIAL_STEP},
+    {"gradient_norm_clipped", "norm of the gradient after clipping", "1", .type = FIELD_F32, .axes = AXES_TRIAL_STEP},
     {"evaluation_step", "updates done at an evaluation", "1", .type = FIELD_I32, .axes = AXES_TRIAL_EVALUATION,
      OPTIONAL},
     {"val_loss_curve", "validation loss during training", "nat token-1", .type = FIELD_F64,

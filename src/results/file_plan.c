@@ -210,7 +210,7 @@ void file_plan_free(struct file_plan *plan) {
 }
 
 int32_t file_plan_block(const struct file_plan *plan, int32_t n_channel) {
-    int64_t row = 8 * (int64_t)plan->n_step + 28 * (int64_t)plan->n_evaluation +
+    int64_t row = 12 * (int64_t)plan->n_step + 28 * (int64_t)plan->n_evaluation +
                   (plan->keep_predicted ? 24 * cube_size(plan, n_channel) : 0) + 1;
     int64_t rows = BLOCK_MAX_BYTES / row;
     return rows < 1 ? 1 : rows > BLOCK_MAX_ROWS ? BLOCK_MAX_ROWS : (int32_t)rows;
@@ -218,13 +218,20 @@ int32_t file_plan_block(const struct file_plan *plan, int32_t n_channel) {
 
 /* ---- blocks of rows ---- */
 
-static void curves_fill(const struct file_plan *plan, const struct trial_curves *curves, int32_t i,
+/* As the optimiser scales it, which is PyTorch's way. */
+static float norm_clipped(float norm, double clip) {
+    return clip > 0 ? norm * (float)fmin(1, clip / ((double)norm + 1e-6)) : norm;
+}
+
+static void curves_fill(const struct file_plan *plan, const struct trial_curves *curves, double clip, int32_t i,
                         struct row_block *out) {
     for (int32_t k = 0; k < plan->n_step; k++) {
         int64_t step = (int64_t)k * plan->step_stride;
         bool there = step < curves->n_step;
-        out->train_loss[(int64_t)i * plan->n_step + k] = there ? curves->train_loss[step] : NAN;
-        out->gradient_norm[(int64_t)i * plan->n_step + k] = there ? curves->gradient_norm[step] : NAN;
+        int64_t at = (int64_t)i * plan->n_step + k;
+        out->train_loss[at] = there ? curves->train_loss[step] : NAN;
+        out->gradient_norm[at] = there ? curves->gradient_norm[step] : NAN;
+        out->clipped_norm[at] = norm_clipped(out->gradient_norm[at], clip);
     }
     for (int32_t k = 0; k < plan->n_evaluation; k++) {
         int64_t at = (int64_t)i * plan->n_evaluation + k;
@@ -281,6 +288,7 @@ void row_block_make(const struct results *results, const struct file_plan *plan,
     bool keeps = plan->keep_predicted;
     *out = (struct row_block){.train_loss = lvs_malloc(steps * sizeof(float) + 1),
                               .gradient_norm = lvs_malloc(steps * sizeof(float) + 1),
+                              .clipped_norm = lvs_malloc(steps * sizeof(float) + 1),
                               .evaluation_step = lvs_malloc(points * sizeof(int32_t) + 1),
                               .val_loss = lvs_malloc(points * sizeof(double) + 1),
                               .val_mae_scaled = lvs_malloc(points * sizeof(double) + 1),
@@ -292,7 +300,7 @@ void row_block_make(const struct results *results, const struct file_plan *plan,
     for (int32_t i = 0; i < count; i++) {
         struct trial_curves curves;
         row_curves(results, &rows[i], &curves);
-        curves_fill(plan, &curves, i, out);
+        curves_fill(plan, &curves, rows[i].trial.settings.clip_norm, i, out);
         trial_curves_free(&curves);
         forecasts_fill(results, plan, &rows[i], i, out);
     }
@@ -301,6 +309,7 @@ void row_block_make(const struct results *results, const struct file_plan *plan,
 void row_block_free(struct row_block *block) {
     free(block->train_loss);
     free(block->gradient_norm);
+    free(block->clipped_norm);
     free(block->evaluation_step);
     free(block->val_loss);
     free(block->val_mae_scaled);

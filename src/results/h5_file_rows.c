@@ -57,6 +57,7 @@ static void files_write(struct writer *w, const struct row_range *range, const s
     if (w->plan->n_step > 0) {
         rows_write(w, range, "train_loss", H5T_NATIVE_FLOAT, first, count, block.train_loss);
         rows_write(w, range, "gradient_norm", H5T_NATIVE_FLOAT, first, count, block.gradient_norm);
+        rows_write(w, range, "gradient_norm_clipped", H5T_NATIVE_FLOAT, first, count, block.clipped_norm);
     }
     if (w->plan->n_evaluation > 0) {
         rows_write(w, range, "evaluation_step", H5T_NATIVE_INT32, first, count, block.evaluation_step);

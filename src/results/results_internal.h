@@ -201,7 +201,7 @@ int32_t file_plan_block(const struct file_plan *plan, int32_t n_channel);
 
 /* One block of rows; NaN and -1 where a trial has nothing. */
 struct row_block {
-    float *train_loss, *gradient_norm;                  /* [count][n_step] */
+    float *train_loss, *gradient_norm, *clipped_norm;   /* [count][n_step] */
     int32_t *evaluation_step;                           /* [count][n_evaluation] */
     double *val_loss, *val_mae_scaled, *val_mse_scaled; /* [count][n_evaluation] */
     double *predicted, *low, *high;                     /* [count][n_series][n_time][n_channel]; NULL when not kept */

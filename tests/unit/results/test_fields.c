@@ -60,6 +60,7 @@ static void promised_columns_are_there(void **state) {
         {"status", FIELD_U8, AXES_TRIAL},
         {"train_loss", FIELD_F32, AXES_TRIAL_STEP},
         {"gradient_norm", FIELD_F32, AXES_TRIAL_STEP},
+        {"gradient_norm_clipped", FIELD_F32, AXES_TRIAL_STEP},
         {"n_step", FIELD_I32, AXES_TRIAL},
         {"evaluation_step", FIELD_I32, AXES_TRIAL_EVALUATION},
         {"n_evaluation", FIELD_I32, AXES_TRIAL},

@@ -59,8 +59,12 @@ static void stored_points_are_those_of_the_stride(void **state) {
     struct file_plan plan = {.n_step = 200, .step_stride = 3, .n_evaluation = 3};
     struct row_block block;
     sample_files(&results);
+    results.rows[0].trial.settings.clip_norm = 100;
     row_block_make(&results, &plan, results.rows, 3, &block);
     for (int k = 0; k < 200; k++) {
+        float norm = block.gradient_norm[k], clipped = block.clipped_norm[k];
+        assert_true(norm < 100 ? clipped == norm : fabsf(clipped - 100) < 1e-4f);
+        assert_true(isnan(block.clipped_norm[400 + k]));
         assert_true(block.gradient_norm[k] == 0.5f + 3.0f * (float)k);
         assert_true(isnan(block.gradient_norm[400 + k])); /* trial 2 left no curves */
     }
