@@ -59,7 +59,8 @@ int64_t flops_generation_samples(const struct flops_convention *convention, cons
 
 /* ---- what the reports printed about their budgets ---- */
 
-#define FLOPS_PUBLISHED_SUM (-1) /* in place of steps: the sum of the report's parts */
+/* In place of steps: the sum of the report's parts; a figure alone, without a formula or a counterpart. */
+enum { FLOPS_PUBLISHED_SUM = -1, FLOPS_PUBLISHED_ALONE = -2 };
 struct flops_published {
     const char *report, *what, *printed; /* "A", "600 steps, context 512, rank 2", "4.2212 %" */
     const char *convention;              /* whose formula is closest to the report's own counting */
@@ -71,7 +72,7 @@ struct flops_published {
     double least, most; /* % of 1e17: what rounds to the printed number */
 };
 const struct flops_published *flops_published_at(int32_t index); /* NULL past the last */
-/* What the convention says about the same runs of Qwen2.5-0.5B, % of 1e17. */
+/* What the convention says about the same runs of Qwen2.5-0.5B, % of 1e17. NaN where nothing is known of them. */
 double flops_published_percent(const struct flops_published *row);
 bool flops_published_met(const struct flops_published *row); /* that rounds to the printed number */
 /* How far a cost in % of 1e17 lies from the printed one, in % of that. */

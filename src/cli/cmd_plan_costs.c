@@ -80,11 +80,18 @@ static bool any_counterpart(const struct plan_view *view) {
     return false;
 }
 
-static void print_met(const struct flops_published *row) {
-    if (flops_published_met(row))
-        printf(" %8s", "yes");
+static void print_formula(const struct flops_published *row) {
+    double formula = flops_published_percent(row);
+    if (isnan(formula))
+        printf(" %12s %8s", "-", "-");
+    else if (flops_published_met(row))
+        printf(" %12.6g %8s", formula, "yes");
     else
-        printf(" %+6.1f %%", flops_published_deviation(row, flops_published_percent(row)));
+        printf(" %12.6g %+6.1f %%", formula, flops_published_deviation(row, formula));
+}
+
+static json_t *number_or_null(double value) {
+    return isnan(value) ? json_null() : json_real(value);
 }
 
 static enum lvs_status print_published(const struct plan_view *view, struct lvs_error *err) {
@@ -95,8 +102,8 @@ static enum lvs_status print_published(const struct plan_view *view, struct lvs_
         struct counterpart mine;
         if (!is_shown(view, row)) continue;
         LVS_TRY(find_counterpart(view, row, &mine, err));
-        printf("report %s: %-40s %10s %12.6g", row->report, row->what, row->printed, flops_published_percent(row));
-        print_met(row);
+        printf("report %s: %-40s %10s", row->report, row->what, row->printed);
+        print_formula(row);
         if (mine.n_trials == 0)
             printf(" %12s\n", "-");
         else
@@ -113,10 +120,11 @@ static enum lvs_status published_json(const struct plan_view *view, json_t *list
         if (!is_shown(view, row)) continue;
         LVS_TRY(find_counterpart(view, row, &mine, err));
         double formula = flops_published_percent(row);
-        json_t *object = json_pack(
-            "{s:s, s:s, s:s, s:f, s:b, s:f, s:i, s:i}", "report", row->report, "what", row->what, "printed",
-            row->printed, "formula_percent", formula, "met", (int)flops_published_met(row), "deviation_percent",
-            flops_published_deviation(row, formula), "trials", row->trials, "plan_trials", mine.n_trials);
+        json_t *object =
+            json_pack("{s:s, s:s, s:s, s:o, s:b, s:o, s:i, s:i}", "report", row->report, "what", row->what, "printed",
+                      row->printed, "formula_percent", number_or_null(formula), "met", (int)flops_published_met(row),
+                      "deviation_percent", number_or_null(flops_published_deviation(row, formula)), "trials",
+                      row->trials, "plan_trials", mine.n_trials);
         json_object_set_new(object, "plan_percent", mine.n_trials > 0 ? json_real(mine.percent) : json_null());
         json_array_append_new(list, object);
     }

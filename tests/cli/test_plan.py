@@ -6,6 +6,7 @@ import struct
 import harness
 
 CHARACTERS = {**{str(digit): 15 + digit for digit in range(10)}, ".": 13, ",": 11, ";": 26, "-": 12}
+QUOTED = ["item 2b", "everything before the final run", "forecasts of the final run", "left over"]
 NAMES = ["table1", "report_a", "report_b", "report_c"]
 
 
@@ -40,8 +41,8 @@ try:
 
     # Trials, training FLOPs under the report's own convention in % of 1e17, printed rows: met, and trials of the plan.
     reports = {
-        "a": (9, "report_a", 93.5902, "yyyyyyy", [1, 1, 1, 1, 1, 1, 0]),
-        "a-nine": (12, "report_a", 105.751, "yyyyyyy", [1, 1, 1, 1, 1, 1, 0]),
+        "a": (9, "report_a", 93.5902, "yyyyyyynnnn", [1] * 6 + [0] * 5),
+        "a-nine": (12, "report_a", 105.751, "yyyyyyynnnn", [1] * 6 + [0] * 5),
         "b": (22, "report_b", 103.0221, "nyyyyn", [18, 1, 1, 1, 1, 22]),
         "c": (13, "report_c", 76.6465, "yyyyyyyy", [1, 1, 1, 1, 9, 3, 1, 13]),
         # 14 trials, and 3 of them on more series
@@ -66,6 +67,7 @@ try:
         assert {row["report"] for row in printed} == {name[0].upper()}, (name, printed)
         assert "".join("y" if row["met"] else "n" for row in printed) == met, name
         assert [row["plan_trials"] for row in printed] == found, (name, printed)
+        assert [row["what"] for row in printed if row["formula_percent"] is None] == (QUOTED if name[0] == "a" else [])
         for row in printed:
             assert (row["plan_percent"] is None) == (row["plan_trials"] == 0)
             if convention in ("report_b", "report_c") and row["plan_trials"] == row["trials"] and row["what"][:4] != "5892" \
