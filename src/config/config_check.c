@@ -147,6 +147,51 @@ static void check_stage_settings(struct checker *checker, struct settings *base)
     }
 }
 
+static const struct config_axis *axis_of(const struct config_stage *stage, const char *name) {
+    for (int32_t a = 0; a < stage->n_axes; a++)
+        if (strcmp(config_key_name(stage->axes[a].key), name) == 0) return &stage->axes[a];
+    return NULL;
+}
+
+static bool same_adapter(const struct config *config, const struct config_key *key, const char *x, const char *y) {
+    struct settings left = config->defaults, right = config->defaults;
+    settings_set(&left, key, x, NULL);
+    if (y) settings_set(&right, key, y, NULL);
+    return left.lora_rank == right.lora_rank && left.lora_targets == right.lora_targets;
+}
+
+/* Whether a trial before `stage` that is chosen as the best can have the value. */
+static bool best_may_have(const struct config *config, int stage, const struct config_key *key, const char *value) {
+    for (int s = stage - 1; s >= 0; s--) {
+        const struct config_axis *axis = axis_of(&config->stages[s], config_key_name(key));
+        for (int32_t v = 0; axis && v < axis->n_values; v++)
+            if (same_adapter(config, key, value, axis->values[v])) return true;
+        if (axis) return false;
+        if (!config->stages[s].from_best) break;
+    }
+    return same_adapter(config, key, value, NULL);
+}
+
+/* An adapter that is gone on with keeps its shape: found here, not when the stages before have been trained. */
+static void check_warm_start(const struct checker *checker, const struct settings *base) {
+    static const char *const shapes[] = {"rank", "targets"};
+    const struct config_stage *stage = &checker->config->stages[checker->stage];
+    const struct config_axis *from = axis_of(stage, "from_adapter");
+    bool warm = strcmp(base->from_adapter, "best") == 0;
+    for (int32_t v = 0; from && v < from->n_values; v++)
+        warm = warm || strcmp(from->values[v], "best") == 0;
+    for (int i = 0; warm && stage->from_best && i < 2; i++) {
+        const struct config_axis *axis = axis_of(stage, shapes[i]);
+        if (!axis ||
+            (axis->n_values == 1 && best_may_have(checker->config, checker->stage, axis->key, axis->values[0])))
+            continue;
+        complain(checker, "lora", shapes[i],
+                 "from_adapter = best goes on with the best trial's adapter, which keeps its %s; leave %s out here, or "
+                 "set from_adapter = none",
+                 shapes[i], shapes[i]);
+    }
+}
+
 static void check_stages(struct checker *checker) {
     const struct config *config = checker->config;
     struct settings base = config->defaults;
@@ -162,6 +207,7 @@ static void check_stages(struct checker *checker) {
         }
         if (!config->stages[i].from_best) base = config->defaults;
         check_stage_settings(checker, &base);
+        check_warm_start(checker, &base);
     }
     checker->stage = with_share;
     if (shares > 100 + 1e-9)
@@ -173,12 +219,6 @@ static void check_stages(struct checker *checker) {
 
 /* ---- --set ---- */
 
-static bool has_axis(const struct config_stage *stage, const char *name) {
-    for (int32_t a = 0; a < stage->n_axes; a++)
-        if (strcmp(config_key_name(stage->axes[a].key), name) == 0) return true;
-    return false;
-}
-
 /* A setting given on the command line that every stage has its own value of would be passed over in silence. */
 static void check_sets(const struct checker *checker) {
     const struct config *config = checker->config;
@@ -187,7 +227,7 @@ static void check_sets(const struct checker *checker) {
         const struct config_key *key = key_find(checker->ini->sections[entry->section].name, entry->key);
         bool used = !entry->given || !key || key->base != KEY_BASE_SETTINGS || config->n_stages == 0;
         for (int s = 0; s < config->n_stages; s++)
-            used = used || (!config->stages[s].from_best && !has_axis(&config->stages[s], entry->key));
+            used = used || (!config->stages[s].from_best && !axis_of(&config->stages[s], entry->key));
         if (!used)
             ini_error(checker->errors, checker->ini, entry,
                       "changes nothing, since every stage has a value of its own; write --set stage.%s.%s=%.60s",

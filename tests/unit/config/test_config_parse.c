@@ -141,6 +141,12 @@ static void keys_that_do_not_go_together(void **state) {
         {GOOD "from_adapter=best\n",
          "grid.ini:9: [stage.search] from_adapter: best is the adapter of an earlier stage"},
         {GOOD "[lora]\nfrom_adapter=best\n", "grid.ini:10: [lora] from_adapter: best is the adapter"},
+        {GOOD "[stage.b]\nfrom=best\nfrom_adapter=best\nrank=2, 8\n",
+         "grid.ini:12: [stage.b] rank: from_adapter = best goes on with the best trial's adapter, which keeps its "
+         "rank"},
+        {GOOD "[stage.b]\nfrom=best\nfrom_adapter=none, best\nrank=200\n", "grid.ini:12: [stage.b] rank: from_adapter"},
+        {GOOD "[stage.b]\nfrom=best\nfrom_adapter=best\n[stage.c]\nfrom=best\ntargets=q_proj\n",
+         "grid.ini:14: [stage.c] targets: from_adapter = best goes on"},
         {GOOD "[lora]\nhead=weight\n[run]\npack=4\n", "grid.ini:10: [lora] head: weight trains the head itself"},
         {GOOD "[evaluate]\nsamples=8\n", "grid.ini:10: [evaluate] samples: 8 forecasts by decoding = greedy are all"},
         {GOOD "keep=last, best\n", "grid.ini:9: [stage.search] keep: best needs evaluations during training"},
