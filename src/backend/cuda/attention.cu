@@ -65,36 +65,49 @@ void attention_delta(struct device *device, const struct attention_map *map, con
     LVS_BY_PRECISION(device, delta_run, map, out, dout, delta);
 }
 
-/* Eight columns a thread, LANES threads a head. */
+/* Eight columns of a head a piece, LANES pieces a head; a thread takes a few pieces, their loads together. */
+#define SUMS_THREADS 256
+#define SUMS_PIECES  2
 template <int LANES>
 __global__ void query_sums_kernel(struct attention_map map, const bf16 *out, const bf16 *dout, const float *lse,
                                   float *sums) {
-    int64_t at = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x, pair = at / LANES;
     int64_t pairs = static_cast<int64_t>(map.n_rows) * map.n_heads;
-    float delta = 0;
-    if (pair < pairs) {
-        float a[8], b[8];
-        load8(out + at * 8, a);
-        load8(dout + at * 8, b);
+    int64_t first = static_cast<int64_t>(blockIdx.x) * (SUMS_THREADS * SUMS_PIECES) + threadIdx.x;
+    uint4 a[SUMS_PIECES], b[SUMS_PIECES];
+    float log_sum[SUMS_PIECES];
 #pragma unroll
-        for (int i = 0; i < 8; i++)
-            delta += a[i] * b[i];
+    for (int k = 0; k < SUMS_PIECES; k++) {
+        int64_t at = first + k * SUMS_THREADS;
+        bool exists = at / LANES < pairs;
+        a[k] = b[k] = make_uint4(0, 0, 0, 0), log_sum[k] = 0;
+        if (exists) a[k] = reinterpret_cast<const uint4 *>(out)[at], b[k] = reinterpret_cast<const uint4 *>(dout)[at];
+        if (exists && at % LANES == 0) log_sum[k] = lse[at / LANES];
     }
 #pragma unroll
-    for (int offset = LANES / 2; offset > 0; offset /= 2)
-        delta += __shfl_xor_sync(0xffffffffu, delta, offset);
-    if (pair >= pairs || at % LANES != 0) return;
-    float *target = sums + pair % map.n_heads * map.n_rows + pair / map.n_heads;
-    target[0] = lse[pair] * LOG2_E;
-    target[pairs] = delta;
+    for (int k = 0; k < SUMS_PIECES; k++) {
+        int64_t at = first + k * SUMS_THREADS, pair = at / LANES;
+        float x[8], y[8], delta = 0;
+        unpack8(a[k], x);
+        unpack8(b[k], y);
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            delta += x[i] * y[i];
+#pragma unroll
+        for (int offset = LANES / 2; offset > 0; offset /= 2)
+            delta += __shfl_xor_sync(0xffffffffu, delta, offset);
+        if (pair >= pairs || at % LANES != 0) continue;
+        float *target = sums + pair % map.n_heads * map.n_rows + pair / map.n_heads;
+        target[0] = log_sum[k] * LOG2_E;
+        target[pairs] = delta;
+    }
 }
 
 void attention_query_sums(struct device *device, const struct attention_map *map, const void *out, const void *dout,
                           const float *lse, float *sums) {
     int64_t pieces = static_cast<int64_t>(map->n_rows) * map->n_heads * (map->head_size / 8);
     kernel_launch(device, "attention_delta", map->head_size == 64 ? query_sums_kernel<8> : query_sums_kernel<16>,
-                  static_cast<unsigned>(ceil_div(pieces, 256)), 256, 0, *map, static_cast<const bf16 *>(out),
-                  static_cast<const bf16 *>(dout), lse, sums);
+                  static_cast<unsigned>(ceil_div(pieces, SUMS_THREADS * SUMS_PIECES)), SUMS_THREADS, 0, *map,
+                  static_cast<const bf16 *>(out), static_cast<const bf16 *>(dout), lse, sums);
 }
 
 /* One block a row. */

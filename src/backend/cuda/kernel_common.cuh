@@ -29,11 +29,13 @@ __device__ __forceinline__ uint32_t pack_bf16(float low, float high) {
 __device__ __forceinline__ float2 unpack_bf16(uint32_t word) {
     return make_float2(__uint_as_float(word << 16), __uint_as_float(word & 0xffff0000u));
 }
-/* Eight neighbours of a row; the address is 16-byte (bf16) or 32-byte (float) aligned. */
-__device__ __forceinline__ void load8(const bf16 *source, float out[8]) {
-    uint4 words = *reinterpret_cast<const uint4 *>(source);
+/* Eight neighbours of a row, packed or by address, which is 16-byte (bf16) or 32-byte (float) aligned. */
+__device__ __forceinline__ void unpack8(uint4 words, float out[8]) {
     float2 a = unpack_bf16(words.x), b = unpack_bf16(words.y), c = unpack_bf16(words.z), d = unpack_bf16(words.w);
     out[0] = a.x, out[1] = a.y, out[2] = b.x, out[3] = b.y, out[4] = c.x, out[5] = c.y, out[6] = d.x, out[7] = d.y;
+}
+__device__ __forceinline__ void load8(const bf16 *source, float out[8]) {
+    unpack8(*reinterpret_cast<const uint4 *>(source), out);
 }
 __device__ __forceinline__ void load8(const float *source, float out[8]) {
     float4 a = reinterpret_cast<const float4 *>(source)[0], b = reinterpret_cast<const float4 *>(source)[1];
