@@ -34,8 +34,11 @@ __device__ __forceinline__ void unpack8(uint4 words, float out[8]) {
     float2 a = unpack_bf16(words.x), b = unpack_bf16(words.y), c = unpack_bf16(words.z), d = unpack_bf16(words.w);
     out[0] = a.x, out[1] = a.y, out[2] = b.x, out[3] = b.y, out[4] = c.x, out[5] = c.y, out[6] = d.x, out[7] = d.y;
 }
+__device__ __forceinline__ uint4 load_words(const bf16 *source) {
+    return *reinterpret_cast<const uint4 *>(source);
+}
 __device__ __forceinline__ void load8(const bf16 *source, float out[8]) {
-    unpack8(*reinterpret_cast<const uint4 *>(source), out);
+    unpack8(load_words(source), out);
 }
 __device__ __forceinline__ void load8(const float *source, float out[8]) {
     float4 a = reinterpret_cast<const float4 *>(source)[0], b = reinterpret_cast<const float4 *>(source)[1];

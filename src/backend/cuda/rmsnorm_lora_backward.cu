@@ -191,48 +191,87 @@ __device__ __forceinline__ void grad_a(const struct backward_stage &stage, int32
     if (JOINS && !hold) kept = {};
 }
 
-/* Through the norm: dx += rstd·(g·dy − x·rstd²·mean(g·dy·x)), a warp a row; `dx` is what was there. */
-__device__ __forceinline__ void row_end(const bf16 *x, const bf16 *dy, const bf16 *dx, const float *gain, float scale,
-                                        int32_t cols, bf16 *target) {
-    int32_t lane = static_cast<int32_t>(threadIdx.x) % 32;
-    float values[8], grads[8], g[8], sum = 0;
-#pragma unroll 2
-    for (int32_t col = lane * 8; col < cols; col += 256) {
-        load8(x + col, values);
-        load8(dy + col, grads);
-        gain_load(gain, cols, col, g);
+/* 8 columns of a row as they lie in memory. */
+struct row_chunk {
+    uint4 x, dy;
+};
+__device__ __forceinline__ struct row_chunk chunk_load(const bf16 *x, const bf16 *dy) {
+    return {load_words(x), load_words(dy)};
+}
+/* Σ g·dy·x onto `sum`. */
+__device__ __forceinline__ float chunk_sum(const struct row_chunk &chunk, const float g[8], float sum) {
+    float values[8], grads[8];
+    unpack8(chunk.x, values);
+    unpack8(chunk.dy, grads);
 #pragma unroll
-        for (int j = 0; j < 8; j++)
-            sum += grads[j] * g[j] * values[j];
-    }
-    float along = warp_sum(sum) * scale * scale / static_cast<float>(cols);
-#pragma unroll 2
-    for (int32_t col = lane * 8; col < cols; col += 256) {
-        float out[8];
-        load8(x + col, values);
-        load8(dy + col, grads);
-        gain_load(gain, cols, col, g);
-        load8(dx + col, out);
+    for (int j = 0; j < 8; j++)
+        sum += grads[j] * g[j] * values[j];
+    return sum;
+}
+/* dx + rstd·(g·dy − x·along) to `target`. Not chunk_sum's g·dy: it goes unrounded into the difference. */
+__device__ __forceinline__ void chunk_end(const struct row_chunk &chunk, const float g[8], uint4 dx, float scale,
+                                          float along, bf16 *target) {
+    float values[8], grads[8], out[8];
+    unpack8(chunk.x, values);
+    unpack8(chunk.dy, grads);
+    unpack8(dx, out);
 #pragma unroll
-        for (int j = 0; j < 8; j++)
-            out[j] += scale * (grads[j] * g[j] - values[j] * along);
-        store8(target + col, out);
-    }
+    for (int j = 0; j < 8; j++)
+        out[j] += scale * (grads[j] * g[j] - values[j] * along);
+    store8(target, out);
 }
 
-/* A piece's rows to memory: NORM: through the norm into dx (`old` [ROWS][ld], or NULL: read where it lies); else dy as
- * it is. */
-template <bool NORM>
+/* Through the norm: dx += rstd·(g·dy − x·rstd²·mean(g·dy·x)), a warp a row; what was there lies at `old` in shared
+ * memory, or still in dx where that is 0. A lane keeps its first KEPT chunks for the second pass. */
+template <int KEPT>
+__device__ __forceinline__ void row_end(const bf16 *x, const bf16 *dy, uint32_t old, const float *gain, float scale,
+                                        int32_t cols, bf16 *dx) {
+    constexpr int32_t STEP = 256;
+    int32_t lane = static_cast<int32_t>(threadIdx.x) % 32, left = cols - lane * 8;
+    float g[8], sum = 0;
+    struct row_chunk kept[KEPT > 0 ? KEPT : 1];
+    x += lane * 8, dy += lane * 8, dx += lane * 8, gain += lane * 4;
+    auto end = [&](int32_t col, const struct row_chunk &chunk, float along) {
+        gain_load(gain, cols, col, g);
+        uint4 before = old != 0 ? shared_load(old + static_cast<uint32_t>(lane * 16 + col * 2)) : load_words(dx + col);
+        chunk_end(chunk, g, before, scale, along, dx + col);
+    };
+#pragma unroll
+    for (int32_t k = 0; k < KEPT; k++) {
+        if (k * STEP >= left) continue;
+        kept[k] = chunk_load(x + k * STEP, dy + k * STEP);
+        gain_load(gain, cols, k * STEP, g);
+        sum = chunk_sum(kept[k], g, sum);
+    }
+#pragma unroll 1
+    for (int32_t col = KEPT * STEP; col < left; col += STEP) {
+        gain_load(gain, cols, col, g);
+        sum = chunk_sum(chunk_load(x + col, dy + col), g, sum);
+    }
+    float along = warp_sum(sum) * scale * scale / static_cast<float>(cols);
+#pragma unroll
+    for (int32_t k = 0; k < KEPT; k++) {
+        if (k * STEP >= left) continue;
+        end(k * STEP, kept[k], along);
+    }
+#pragma unroll 1
+    for (int32_t col = KEPT * STEP; col < left; col += STEP)
+        end(col, chunk_load(x + col, dy + col), along);
+}
+
+/* A piece's rows to memory, a warp a row: NORM: through the norm into dx (`old`: where [ROWS][ld] of it lie in shared
+ * memory, or 0); else dy as it is. */
+template <bool NORM, int KEPT>
 __device__ __forceinline__ void piece_end(const struct norm_arrays &arrays, const struct backward_piece &piece,
-                                          const struct backward_stage &stage, int32_t ld, const bf16 *old,
+                                          const struct backward_stage &stage, int32_t ld, uint32_t old,
                                           const float *gain) {
     int32_t lane = static_cast<int32_t>(threadIdx.x) % 32;
 #pragma unroll 1
     for (int32_t r = static_cast<int32_t>(threadIdx.x) / 32; r < piece.left && r < ROWS; r += BACKWARD_WARPS) {
         bf16 *target = arrays.dx + (piece.row + r) * arrays.cols;
         if constexpr (NORM) {
-            row_end(stage.x + r * ld, stage.dy + r * ld, old != nullptr ? old + r * ld : target, gain, stage.rstd[r],
-                    arrays.cols, target);
+            row_end<KEPT>(stage.x + r * ld, stage.dy + r * ld, old != 0 ? old + static_cast<uint32_t>(r * ld * 2) : 0,
+                          gain, stage.rstd[r], arrays.cols, target);
         } else {
             for (int32_t col = lane * 8; col < arrays.cols; col += 256)
                 *reinterpret_cast<uint4 *>(target + col) = *reinterpret_cast<const uint4 *>(stage.dy + r * ld + col);
@@ -247,6 +286,7 @@ __global__ void __launch_bounds__(BACKWARD_THREADS, 1)
     extern __shared__ __align__(128) unsigned char shared[];
     constexpr int COLUMNS = SITES * RANK;
     constexpr bool JOINS = joins_fit(COLUMNS);
+    constexpr int KEPT = !DROPS ? 3 : JOINS ? 1 : 0; /* as many as registers hold */
     int32_t n_pieces = map.n_rows / map.slot_rows * ((map.slot_rows + ROWS - 1) / ROWS), held = -1, ld = room.ld;
     int32_t block = static_cast<int32_t>(blockIdx.x), blocks = static_cast<int32_t>(gridDim.x);
     int32_t begin = piece_of_block(block, n_pieces, blocks), end = piece_of_block(block + 1, n_pieces, blocks);
@@ -298,7 +338,7 @@ __global__ void __launch_bounds__(BACKWARD_THREADS, 1)
         else
             copy_async_wait<0>();
         __syncthreads(); /* dy's rows were changed by all warps */
-        piece_end<NORM>(arrays, piece, stage, ld, room.holds_dx ? dx : nullptr, gain);
+        piece_end<NORM, KEPT>(arrays, piece, stage, ld, room.holds_dx ? shared_address(dx) : 0, gain);
         __syncthreads(); /* what follows fills what was read */
         if (room.stages == 1) request(index + 1, next);
         request_dx(index + 1, next);
