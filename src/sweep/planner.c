@@ -52,21 +52,21 @@ static enum lvs_status identity_make(const struct sweep_planner *planner, const 
     return LVS_OK;
 }
 
-/* Whether the bare model is measured with this context and these decimals already. */
-static bool is_measured(const struct sweep_planner *planner, const struct settings *settings) {
+/* Whether a trial is the first of its context and decimals that wants the bare model measured. */
+static bool measures_baseline(const struct sweep_planner *planner, const struct settings *settings) {
+    if (!(settings->baselines >> BASELINE_UNTRAINED & 1)) return false;
     for (int32_t i = 0; i < planner->n_measured; i++)
         if (planner->measured[i].context == settings->context && planner->measured[i].decimals == settings->decimals)
-            return true;
-    return planner->n_measured == PLANNER_MAX_BASELINES;
+            return false;
+    return planner->n_measured < PLANNER_MAX_BASELINES;
 }
 
-/* What a trial is charged for the bare model beside its own evaluation: 0 but for the first of its kind. */
+/* What a trial is charged for the bare model beside its own evaluation. */
 static enum lvs_status baseline_price(const struct sweep_planner *planner, const struct settings *settings,
                                       int64_t *out, struct lvs_error *err) {
     struct settings bare = *settings;
-    bool wanted = settings->baselines >> BASELINE_UNTRAINED & 1;
     *out = 0;
-    if (!wanted || is_measured(planner, settings)) return LVS_OK;
+    if (!measures_baseline(planner, settings)) return LVS_OK;
     narrow_second_pass(&bare);
     return evaluation_price(planner->config, planner->facts, &bare, false, out, err);
 }
@@ -172,7 +172,7 @@ static enum lvs_status add_baselines(struct sweep_planner *planner, struct stage
     for (int32_t i = 0; i < points->n; i++) {
         struct trial *trial = &points->trials[i];
         int64_t price;
-        if (!(trial->settings.baselines >> BASELINE_UNTRAINED & 1) || is_measured(planner, &trial->settings)) continue;
+        if (!measures_baseline(planner, &trial->settings)) continue;
         LVS_TRY(baseline_price(planner, &trial->settings, &price, err));
         planner->measured[planner->n_measured].context = trial->settings.context;
         planner->measured[planner->n_measured++].decimals = trial->settings.decimals;
