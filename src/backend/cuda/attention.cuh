@@ -124,43 +124,6 @@ struct backward_arrays {
     float4 *kept;      /* where they keep what has no room in shared memory: [blocks of keys][KEPT_APART][threads] */
 };
 
-/* What both roles of the backward kernels know of their (head, sequence). */
-struct backward_place {
-    const bf16 *queries, *keys, *values, *grads; /* of position 0 */
-    int64_t row, grad_ld;
-    int32_t head;
-};
-template <int HEAD>
-__device__ __forceinline__ struct backward_place backward_place_make(const struct attention_map &map,
-                                                                     const struct backward_arrays &arrays,
-                                                                     const struct block_place &block) {
-    struct backward_place place;
-    place.head = block.head;
-    place.row = sequence_row(map, block.sequence);
-    place.queries = arrays.qkv + place.row * map.width + place.head * HEAD;
-    place.keys = arrays.qkv + place.row * map.width + (map.n_heads + place.head / map.group) * HEAD;
-    place.values = place.keys + map.n_kv_heads * HEAD;
-    place.grad_ld = map.n_heads * HEAD;
-    place.grads = arrays.dout + place.row * place.grad_ld + place.head * HEAD;
-    return place;
-}
-
-/* Tiles on their way from position `first`: queries and the gradients of their outputs; keys and values. */
-template <int HEAD>
-__device__ __forceinline__ void queries_load(const struct attention_map &map, const struct backward_place &place,
-                                             int32_t first, uint32_t target) {
-    tile_load<HEAD>(target, place.queries + static_cast<int64_t>(first) * map.width, map.width, map.context - first);
-    tile_load<HEAD>(target + FLASH_TILE * HEAD * 2, place.grads + first * place.grad_ld, place.grad_ld,
-                    map.context - first);
-}
-template <int HEAD>
-__device__ __forceinline__ void keys_load(const struct attention_map &map, const struct backward_place &place,
-                                          int32_t first, uint32_t target) {
-    tile_load<HEAD>(target, place.keys + static_cast<int64_t>(first) * map.width, map.width, map.context - first);
-    tile_load<HEAD>(target + FLASH_TILE * HEAD * 2, place.values + static_cast<int64_t>(first) * map.width, map.width,
-                    map.context - first);
-}
-
 /* Of 64 queries from `first`: lse to the first 64 threads, delta to the others; beyond the sequence the weights vanish.
  * Asked for early and stored late. */
 __device__ __forceinline__ float query_sum(const struct attention_map &map, const struct backward_arrays &arrays,

@@ -7,6 +7,43 @@
 
 #include "attention.cuh"
 
+/* What both roles know of their (head, sequence). */
+struct backward_place {
+    const bf16 *queries, *keys, *values, *grads; /* of position 0 */
+    int64_t row, grad_ld;
+    int32_t head;
+};
+template <int HEAD>
+__device__ __forceinline__ struct backward_place backward_place_make(const struct attention_map &map,
+                                                                     const struct backward_arrays &arrays,
+                                                                     const struct block_place &block) {
+    struct backward_place place;
+    place.head = block.head;
+    place.row = sequence_row(map, block.sequence);
+    place.queries = arrays.qkv + place.row * map.width + place.head * HEAD;
+    place.keys = arrays.qkv + place.row * map.width + (map.n_heads + place.head / map.group) * HEAD;
+    place.values = place.keys + map.n_kv_heads * HEAD;
+    place.grad_ld = map.n_heads * HEAD;
+    place.grads = arrays.dout + place.row * place.grad_ld + place.head * HEAD;
+    return place;
+}
+
+/* Tiles on their way from position `first`: queries and the gradients of their outputs; keys and values. */
+template <int HEAD>
+__device__ __forceinline__ void queries_load(const struct attention_map &map, const struct backward_place &place,
+                                             int32_t first, uint32_t target) {
+    tile_load<HEAD>(target, place.queries + static_cast<int64_t>(first) * map.width, map.width, map.context - first);
+    tile_load<HEAD>(target + FLASH_TILE * HEAD * 2, place.grads + first * place.grad_ld, place.grad_ld,
+                    map.context - first);
+}
+template <int HEAD>
+__device__ __forceinline__ void keys_load(const struct attention_map &map, const struct backward_place &place,
+                                          int32_t first, uint32_t target) {
+    tile_load<HEAD>(target, place.keys + static_cast<int64_t>(first) * map.width, map.width, map.context - first);
+    tile_load<HEAD>(target + FLASH_TILE * HEAD * 2, place.values + static_cast<int64_t>(first) * map.width, map.width,
+                    map.context - first);
+}
+
 /* out[j] (16 rows of the fragments; columns 8j+2t of 32 rows of `tile` from `row`) = fragments · tileᵀ. */
 template <int HEAD>
 __device__ __forceinline__ void half_product(const uint32_t a[HEAD / 16][4], uint32_t tile, int row, float out[4][4]) {
